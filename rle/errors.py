@@ -1,0 +1,89 @@
+"""Every error a user can meet, under one base.
+
+RLEError
+├── ValidationError (ValueError)        a spec, a config or a table is wrong; nothing has run yet
+│   ├── UnknownNameError                a table, column, field or option that is not there
+│   ├── RoleKeyError (KeyError)         a role (key, link) is removed from a column that lacks it
+│   └── OutputExistsError               an output alias is taken; nothing is ever overwritten
+├── ConnectionError (ConnectionError)   a warehouse or a file cannot be reached
+├── PermissionError (PermissionError)   a table or a folder is there but closed to us
+├── DataError (ValidationError)         rows contradict the spec (duplicate keys, bad labels)
+├── MissingModelError                   a text embedder cannot be had; the ways out are named
+├── DeviceError (ValidationError)       the device asked for is not on this machine
+└── InternalError                       a bug of ours
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class RLEError(Exception):
+    """Base of all errors that GNN-RLE raises on purpose."""
+
+
+class ValidationError(RLEError, ValueError):
+    """A spec, a config or a request is wrong. Raised before any long work starts."""
+
+
+class UnknownNameError(ValidationError):
+    """A name that is not among the known ones; suggests the nearest.
+
+    Args:
+        what: What kind of thing was named, with its owner, such as "column of table 'orders'".
+        name: The name that is not there.
+        known: The names that are.
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        # args equal the constructor's arguments, so the error survives pickling.
+        super().__init__(what, name, tuple(sorted(map(str, known))))
+
+    def __str__(self) -> str:
+        what, name, known = self.args
+        folded = {k.casefold(): k for k in known}
+        close = difflib.get_close_matches(name.casefold(), list(folded), n=1)
+        if close:
+            return f"There is no {what} named {name!r}. Did you mean {folded[close[0]]!r}?"
+        shown = ", ".join(repr(k) for k in known[:20]) + (", ..." if len(known) > 20 else "")
+        return f"There is no {what} named {name!r}. Known: {shown or 'none'}."
+
+
+class RoleKeyError(ValidationError, KeyError):
+    """A key, link or time role was removed from a column that does not have it."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return str(self.args[0])
+
+
+class OutputExistsError(ValidationError):
+    """An output table or file exists already. Nothing is overwritten."""
+
+
+class DataError(ValidationError):
+    """Rows contradict the spec: duplicate keys, labels outside the task type, and the like."""
+
+
+class DeviceError(ValidationError):
+    """The device asked for is not on this machine."""
+
+
+class MissingModelError(RLEError):
+    """A pretrained text embedder cannot be had here. Says how to get it or what to use instead."""
+
+
+class ConnectionError(RLEError, builtins.ConnectionError):
+    """A warehouse or a file cannot be reached. Never carries a secret."""
+
+
+class PermissionError(RLEError, builtins.PermissionError):
+    """A source or an output place exists but is closed to this user."""
+
+
+class InternalError(RLEError):
+    """A bug of ours, with what is needed to report it."""

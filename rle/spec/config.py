@@ -1,0 +1,152 @@
+"""How a model is trained: every knob, its unit, its default and what it changes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rle.connectors.registry import AnyConnector
+from rle.errors import ValidationError
+from rle.values import Value
+
+Aggregation = Literal["mean", "max", "sum"]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class TrainerConfig(Value):
+    """All settings of a training run. Validated when built; equal to its JSON.
+
+    The first group are the documented settings with their documented defaults. The second group
+    raises quality; each is a switch of its own with its own weights. The third says where the run
+    happens and never changes its result.
+    """
+
+    connector: AnyConnector
+    """Where tables are read from and predictions are written to."""
+    device: Literal["cuda", "cpu"]
+    """Where the model trains and predicts. "cuda" needs a GPU and says so at once without one."""
+    n_epochs: Positive
+    """Passes over the training rows."""
+    seed: int = 42
+    """Same seed, same data, same result, on any number of workers."""
+    max_iters: Positive | None = None
+    """Batches per epoch. None: all of them."""
+    train_batch_size: Positive = 128
+    """Seed rows per optimiser step, over all workers together."""
+    val_batch_size: Positive = 128
+    """Seed rows per validation batch, over all workers together."""
+    eval_every: Positive = 1
+    """Epochs between validations."""
+    patience: Positive = 5
+    """Validations without improvement after which training stops."""
+    lr: Annotated[float, Field(gt=0.0)] = 0.001
+    """Learning rate at the start of the cosine."""
+    T_max: Positive | None = None
+    """Epochs the cosine takes to reach `eta_min`. None: `n_epochs`."""
+    eta_min: Annotated[float, Field(ge=0.0)] = 1e-8
+    """Learning rate at the end of the cosine."""
+    label_smoothing: bool = False
+    """Whether classification targets are softened by `label_smoothing_alpha`."""
+    label_smoothing_alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    """Share of the target spread evenly over the classes."""
+    clamp_min: float | None = 0.0
+    """Regression predictions below this are raised to it. None: no lower bound."""
+    clamp_max: float | None = 100.0
+    """Regression predictions above this are lowered to it. None: no upper bound."""
+    channels: Positive = 128
+    """Width of encoders, layers and head."""
+    gnn_layers: Positive | None = None
+    """Message-passing layers. None: one per fanout. At most one per fanout."""
+    fanouts: tuple[Positive, ...] = (128, 64)
+    """Neighbours kept per relation, nearest hop first. Its length is the depth of the trees."""
+    conv_aggregation: Aggregation = "mean"
+    """How the neighbours of one relation are pooled."""
+    hetero_conv_aggregation: Aggregation = "sum"
+    """How the pooled messages of several relations are pooled."""
+    gnn_norm: Literal["batch_norm", "layer_norm", "instance_norm"] = "layer_norm"
+    """Normalisation after each layer. instance_norm is over the nodes of one tree."""
+    head_layers: Positive = 1
+    """Linear layers of the prediction head."""
+    head_norm: Literal["batch_norm", "layer_norm"] = "batch_norm"
+    """Normalisation in the prediction head."""
+    use_temporal_encoder: bool = True
+    """Whether a node knows how long before its seed's time its row happened."""
+    temporal_strategy: Literal["uniform", "last"] = "uniform"
+    """Which visible neighbours are kept when there are more than the fanout: a uniform draw
+    without replacement, or the most recent."""
+    num_negative: Positive = 10
+    """Negatives per source, link prediction only."""
+    negative_sampling_strategy: Literal["random", "degree_based"] = "random"
+    """How negatives are drawn, link prediction only."""
+    text_embedder: str = "model2vec-potion-base-4M"
+    """A known embedder's name, or a path to a local model2vec or transformers folder."""
+    id_awareness: bool = False
+    """Whether the seed is marked in its own tree, link prediction only."""
+    shallow_embeddings_list: tuple[str, ...] = ()
+    """Tables whose rows get a learnt vector each."""
+
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    """L2 penalty of the optimiser."""
+    newest_children: Annotated[int, Field(ge=0, le=8)] = 2
+    """How many of the newest visible neighbours of each relation get a weight of their own. 0: off."""
+    sum_beside_mean: bool = True
+    """Whether the sum of a relation's messages is given beside `conv_aggregation`."""
+    count_features: bool = True
+    """Whether a node knows how many rows of each relation are visible and how old the newest is."""
+    age_features: bool = True
+    """Whether datetime columns enter as seed time minus value, besides calendar parts."""
+    dropout: Share = 0.2
+    """Dropout in the head, the same on any number of workers."""
+    min_category_count: Positive = 5
+    """Categories seen less often in training-visible rows share one vector."""
+    max_categories: Positive = 2000
+    """Largest vocabulary of a category column; rarer values share one vector."""
+    ema_decay: Share | None = 0.99
+    """Decay per step of the averaged weights that are validated and kept. None: off."""
+    evals_per_epoch: Positive = 1
+    """Validations within an epoch, evenly spaced, when `eval_every` is 1."""
+
+    num_workers: Annotated[int, Field(ge=0)] = 1
+    """Training processes. 0: in this process, without Ray Train."""
+    cpus_per_worker: Annotated[float, Field(gt=0.0)] = 1.0
+    """CPU cores reserved per worker."""
+    gpus_per_worker: Annotated[float, Field(ge=0.0)] | None = None
+    """GPUs reserved per worker. None: one with device="cuda", none with "cpu"."""
+    sampler_workers: Annotated[int, Field(ge=0)] = 1
+    """Threads per training process that sample ahead. 0: sample in the training thread."""
+    checkpoint_every: Positive = 1
+    """Epochs between checkpoints that a restart continues from."""
+    max_failures: Annotated[int, Field(ge=-1)] = 0
+    """Lost workers or nodes a run survives. -1: any number."""
+
+    @model_validator(mode="after")
+    def _check_fields_together(self) -> Self:
+        if not self.fanouts:
+            raise ValidationError("TrainerConfig.fanouts is empty; give one number per hop, such as [32, 8].")
+        if self.gnn_layers is not None and self.gnn_layers > len(self.fanouts):
+            raise ValidationError(
+                f"TrainerConfig.gnn_layers is {self.gnn_layers} but fanouts has {len(self.fanouts)} "
+                f"hops; lower gnn_layers or give {self.gnn_layers} fanouts."
+            )
+        if (
+            self.clamp_min is not None
+            and self.clamp_max is not None
+            and self.clamp_min >= self.clamp_max
+        ):
+            raise ValidationError(
+                f"TrainerConfig.clamp_min ({self.clamp_min}) must be below clamp_max "
+                f"({self.clamp_max}); None switches a bound off."
+            )
+        if self.num_workers > self.train_batch_size:
+            raise ValidationError(
+                f"TrainerConfig.num_workers ({self.num_workers}) exceeds train_batch_size "
+                f"({self.train_batch_size}); every worker needs a row per step."
+            )
+        return self
+
+    @property
+    def num_layers(self) -> int:
+        """Message-passing layers: `gnn_layers`, or one per fanout."""
+        return self.gnn_layers or len(self.fanouts)

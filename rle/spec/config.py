@@ -90,7 +90,7 @@ class TrainerConfig(Value):
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
     """L2 penalty of the optimiser."""
     newest_children: Annotated[int, Field(ge=0, le=8)] = 2
-    """How many of the newest visible neighbours of each relation get a weight of their own. 0: off."""
+    """How many of the newest visible neighbours of each relation get a weight. 0: off."""
     sum_beside_mean: bool = True
     """Whether the sum of a relation's messages is given beside `conv_aggregation`."""
     count_features: bool = True
@@ -124,11 +124,13 @@ class TrainerConfig(Value):
     @model_validator(mode="after")
     def _check_fields_together(self) -> Self:
         if not self.fanouts:
-            raise ValidationError("TrainerConfig.fanouts is empty; give one number per hop, such as [32, 8].")
+            raise ValidationError(
+                "TrainerConfig.fanouts is empty; give one number per hop, such as [32, 8]."
+            )
         if self.gnn_layers is not None and self.gnn_layers > len(self.fanouts):
             raise ValidationError(
-                f"TrainerConfig.gnn_layers is {self.gnn_layers} but fanouts has {len(self.fanouts)} "
-                f"hops; lower gnn_layers or give {self.gnn_layers} fanouts."
+                f"TrainerConfig.gnn_layers is {self.gnn_layers} but fanouts has "
+                f"{len(self.fanouts)} hops; lower gnn_layers or give {self.gnn_layers} fanouts."
             )
         if (
             self.clamp_min is not None

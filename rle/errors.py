@@ -10,6 +10,7 @@ RLEError
 ├── DataError (ValidationError)         rows contradict the spec (duplicate keys, bad labels)
 ├── MissingModelError                   a text embedder cannot be had; the ways out are named
 ├── DeviceError (ValidationError)       the device asked for is not on this machine
+├── TrainingError                       training cannot go on: diverged, a lost worker, a bad checkpoint
 └── InternalError                       a bug of ours
 """
 
@@ -83,6 +84,10 @@ class ConnectionError(RLEError, builtins.ConnectionError):
 
 class PermissionError(RLEError, builtins.PermissionError):
     """A source or an output place exists but is closed to this user."""
+
+
+class TrainingError(RLEError):
+    """Training cannot go on: it diverged, lost its workers, or its checkpoint is damaged."""
 
 
 class InternalError(RLEError):

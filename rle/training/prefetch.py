@@ -1,0 +1,76 @@
+"""Copies the next batch to the device while the current one computes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Prefetcher:
+    """Batches of `batches` on `device`, one of them always on its way.
+
+    On CUDA each batch is copied on a stream of its own, so the copy of the next overlaps the
+    kernels of the current. On the CPU batches pass through, moved but not read ahead: the loader's
+    threads do that already.
+
+    Args:
+        batches: Host batches.
+        move: Copies one batch to a device without waiting for the copy.
+        device: Where to.
+    """
+
+    def __init__(
+        self,
+        batches: Iterator[Any],
+        move: Callable[[Any, torch.device], Any],
+        device: torch.device,
+    ) -> None:
+        self._batches = batches
+        self._move = move
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield each batch once it may be computed on."""
+        if self._stream is None:
+            for batch in self._batches:
+                yield self._move(batch, self._device)
+            return
+        staged = self._stage(self._stream)
+        while staged is not None:
+            batch, host = staged
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)
+            for tensor in tensors_of(batch):
+                # The allocator must not hand this memory out again while this stream reads it.
+                tensor.record_stream(torch.cuda.current_stream(self._device))
+            staged = self._stage(self._stream)
+            yield batch
+            del host
+
+    def _stage(self, stream: torch.cuda.Stream) -> tuple[Any, Any] | None:
+        """Start copying the next batch; its host side is kept until the copy is surely done."""
+        host = next(self._batches, None)
+        if host is None:
+            return None
+        with torch.cuda.stream(stream):
+            return self._move(host, self._device), host
+
+
+def tensors_of(value: Any) -> Iterator[torch.Tensor]:
+    """Every tensor inside dataclasses, mappings and sequences, in order."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from tensors_of(getattr(value, field.name))
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_of(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_of(item)

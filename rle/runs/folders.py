@@ -1,0 +1,34 @@
+"""Where run files live: one home per user or project, one folder per run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """Return the folder of all run files, absolute: $RLE_HOME, or .rle in the current folder.
+
+    It holds snapshots/, runs/<run id>/, mlflow.db and mlartifacts/. Not made by this call.
+    """
+    return Path(os.environ.get("RLE_HOME") or ".rle").expanduser().resolve()
+
+
+def snapshots_folder() -> Path:
+    """Return the folder of all graph snapshots; made where it is missing."""
+    return _made(home() / "snapshots")
+
+
+def run_folder(run_id: str) -> Path:
+    """Return the folder of one run; made where it is missing."""
+    return _made(home() / "runs" / run_id)
+
+
+def model_folder(run_id: str) -> Path:
+    """Return the folder in which a run keeps its model; made by whoever saves the model."""
+    return home() / "runs" / run_id / "model"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -46,7 +46,7 @@ clean: ## Remove caches and build output; .venv and the runs in .rle stay
 # A Python without ensurepip (Debian's) cannot put pip into .venv by itself; its own pip can.
 .venv/torch.stamp: constraints.txt
 	$(PYTHON) -m venv .venv 2>/dev/null || { $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
-	$(BIN)/python -m pip install $(TORCH)
+	$(BIN)/python -m pip install -c constraints.txt $(TORCH)
 	@touch $@
 
 .venv/demo.stamp: .venv/torch.stamp pyproject.toml constraints.txt

@@ -1,0 +1,198 @@
+"""Seeds -> trees. Nothing newer than a seed's time gets into its tree: leakage stops here."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from rle.errors import UnknownNameError, ValidationError
+from rle.sampling import kernels
+from rle.sampling.batch import Frontier, Hop, Trees
+from rle.sampling.walk import plan_walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from rle.graph.snapshot import Snapshot
+    from rle.sampling.batch import Int32Array, Int64Array
+
+    Strategy = Literal["uniform", "last"]
+
+    UInt64Array = NDArray[np.uint64]
+
+SLACK = 1024
+"""Nodes of room beside what the batches so far needed, so that small batches fit too."""
+MARGIN = 1.25
+"""How much more room than the largest batch so far needed."""
+
+
+class NeighborSampler:
+    """Draws the visible past of seed rows as one tree per seed.
+
+    A tree depends on (seed, epoch, the seed row's position in its split) and on the graph, never
+    on the batch it is drawn in, the thread, or the number of workers. Safe to share by threads.
+
+    Args:
+        snapshot: The graph; kept open as long as the sampler lives.
+        entity_table: Table of the seed rows.
+        fanouts: Neighbours kept per relation, nearest hop first; its length is the depth.
+        strategy: Which neighbours are kept when more are visible: "uniform" draws without
+            replacement, "last" keeps the newest.
+        inclusive: Whether a row at exactly the seed's time is visible.
+        seed: Of the draws.
+        newest: How many of the newest visible neighbours each hop points at; those that were not
+            drawn are added as extras. 0 costs nothing.
+
+    Raises:
+        UnknownNameError: The graph has no such entity table.
+        ValidationError: A fanout is below 1 or there is none.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        entity_table: str,
+        fanouts: Sequence[int],
+        strategy: Strategy,
+        inclusive: bool,
+        seed: int,
+        newest: int = 0,
+    ) -> None:
+        if entity_table not in snapshot.tables:
+            raise UnknownNameError("table", entity_table, snapshot.tables)
+        if not fanouts or min(fanouts) < 1:
+            raise ValidationError(f"Fanouts must be 1 or more per hop, not {list(fanouts)}.")
+        kernels.load()
+        self._snapshot = snapshot  # the kernel holds addresses of its arrays
+        self._num_rows = snapshot.tables[entity_table].num_rows
+        self._walk = walk = plan_walk(snapshot, entity_table=entity_table, fanouts=fanouts)
+        self._graph = tuple(
+            kernels.read_only(array)
+            for array in (
+                snapshot.topology.links,
+                snapshot.topology.offsets,
+                walk.plan,
+                walk.clocks,
+                walk.buckets,
+            )
+        )
+        self._options = (int(inclusive), int(strategy == "last"), newest, seed & 0x7FFFFFFFFFFFFFFF)
+        self._widest = max(len(walk.frontiers), len(walk.steps)) + 1
+        self._sizes = (16.0, 64.0)  # nodes and facts per seed: a first guess
+        self._scratch = threading.local()
+        relations = snapshot.schema.relations
+        self._hops = tuple(
+            (
+                step.relation,
+                step.depth,
+                relations[step.relation].source,
+                relations[step.relation].target,
+                step.source,
+                step.target,
+                newest if relations[step.relation].many else 0,
+            )
+            for step in walk.steps
+        )
+
+    def sample(
+        self, rows: Int32Array, times: Int64Array, *, epoch: int, positions: Int64Array
+    ) -> Trees:
+        """Draw one tree per seed. Releases the GIL.
+
+        Args:
+            rows: int32 [S], rows of the entity table.
+            times: int64 [S], nanoseconds since 1970 UTC, below `NULL_TIME`.
+            epoch: Part of the randomness: each epoch draws anew.
+            positions: int64 [S], the seeds' positions in their split, part of the randomness.
+
+        Raises:
+            ValidationError: A row is not in the entity table, or the lengths differ.
+        """
+        rows = np.ascontiguousarray(rows, np.int32)
+        times = np.ascontiguousarray(times, np.int64)
+        positions = np.ascontiguousarray(positions, np.int64)
+        if not rows.shape == times.shape == positions.shape:
+            raise ValidationError(
+                f"rows, times and positions differ in length: {rows.shape}, {times.shape}, "
+                f"{positions.shape}."
+            )
+        layout = np.empty((4, self._widest), np.int64)
+        nodes_per_seed, facts_per_seed = self._sizes
+        while True:
+            size = int(rows.size * nodes_per_seed) + SLACK
+            nodes = np.empty(2 * size + int(rows.size * facts_per_seed) + SLACK, np.int32)
+            status = kernels.sample_trees(
+                rows, times, positions, *self._graph, *self._bit_sets(), nodes, layout, size,
+                self._num_rows, *self._options, epoch,
+            )  # fmt: skip
+            if status == kernels.DONE:
+                return self._trees(rows, times, nodes, layout.tolist(), size)
+            if status == kernels.BAD_ROW:
+                raise ValidationError(
+                    f"A seed row is outside 0..{self._num_rows - 1}, the rows of the entity table."
+                )
+            # The draws are functions of the seeds, so a second attempt repeats the first.
+            if status == kernels.NODES_FULL:
+                nodes_per_seed *= 2
+            else:
+                facts_per_seed *= 2
+
+    def _trees(
+        self,
+        rows: Int32Array,
+        times: Int64Array,
+        nodes: Int32Array,
+        layout: list[list[int]],
+        size: int,
+    ) -> Trees:
+        starts, firsts, extras, facts = layout
+        frontiers = {
+            key: Frontier(
+                nodes[starts[i] : starts[i + 1]], nodes[size + starts[i] : size + starts[i + 1]]
+            )
+            for i, key in enumerate(self._walk.frontiers)
+        }
+        hops = []
+        for h, (relation, depth, source, target, above, below, newest) in enumerate(self._hops):
+            num = starts[above + 1] - starts[above]
+            at = facts[h] + num + 1
+            hops.append(
+                Hop(
+                    relation,
+                    depth,
+                    source,
+                    target,
+                    firsts[h] - starts[below],
+                    extras[h],
+                    nodes[facts[h] : at],
+                    nodes[at : at + num],
+                    nodes[at + num : at + 2 * num],
+                    nodes[at + 2 * num : at + (2 + newest) * num].reshape(num, newest),
+                )
+            )
+        self._remember(rows.size, starts[len(frontiers)], facts[len(hops)] - 2 * size)
+        return Trees(rows, times, frontiers, tuple(hops))
+
+    def _remember(self, num_seeds: int, num_nodes: int, num_facts: int) -> None:
+        """Size the next call by the largest so far. Only a hint: threads may overwrite it."""
+        nodes_per_seed, facts_per_seed = self._sizes
+        if num_nodes > nodes_per_seed * num_seeds or num_facts > facts_per_seed * num_seeds:
+            self._sizes = (
+                max(nodes_per_seed, MARGIN * num_nodes / num_seeds),
+                max(facts_per_seed, MARGIN * num_facts / num_seeds),
+            )
+
+    def _bit_sets(self) -> tuple[UInt64Array, UInt64Array]:
+        """This thread's scratch for draws from long lists, all zero between calls."""
+        try:
+            sets: tuple[UInt64Array, UInt64Array] = self._scratch.bits
+        except AttributeError:
+            words = (self._walk.longest >> 6) + 1
+            sets = np.zeros(words, np.uint64), np.zeros((words >> 6) + 1, np.uint64)
+            self._scratch.bits = sets
+        return sets

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from urllib.parse import urlparse
+
+import pytest
+import yaml
+
+from rle.runs.events import MetricEvent, RunStatus, StatusEvent, WarningEvent
+from rle.runs.folders import home
+from rle.runs.tracking import Tracker, default_uri, ui_command
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    """One run with everything, on a sqlite of its own: making one costs seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLE_HOME", str(tmp_path_factory.mktemp("home")))
+        tracker = Tracker(
+            "shop/binary_classification/churn",
+            params={
+                "lr": 0.001,
+                "fanouts": [8, 4],
+                "max_iters": None,
+                "device": "cpu",
+                "x": "y" * 7000,
+            },
+            tags={"rle.dataset": "shop"},
+            run_name="first",
+        )
+        tracker(MetricEvent(name="validation_roc_auc", value=0.7, step=10, epoch=1.0))
+        tracker(MetricEvent(name="validation_roc_auc", value=0.8, step=20, epoch=2.0))
+        tracker(WarningEvent(message="is not MLflow's"))
+        model = tmp_path_factory.mktemp("model")
+        (model / "model.json").write_text("{}")
+        (model / "weights.safetensors").write_bytes(b"w")
+        tracker.log_model(model, spec_version="1")
+        tracker.log_text("dataset_config.yaml", "name: shop\n")
+        tracker.log_file(model / "model.json")
+        tracker.tag("rle.predictions", "PREDICTIONS_A")
+        tracker(StatusEvent(status=RunStatus.COMPLETED))
+        yield tracker, home()
+
+
+def test_a_run_is_found_by_its_experiment_with_params_tags_and_status(tracked):
+    tracker, _ = tracked
+    client = tracker._client
+    experiment = client.get_experiment_by_name("shop/binary_classification/churn")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_id == tracker.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.params["lr"] == "0.001"
+    assert run.data.params["fanouts"] == "[8, 4]"
+    assert run.data.params["max_iters"] == "null"
+    assert run.data.params["device"] == "cpu"
+    assert run.data.params["x"] == "y" * 6000
+    assert run.data.tags["rle.dataset"] == "shop"
+    assert run.data.tags["rle.predictions"] == "PREDICTIONS_A"
+
+
+def test_metrics_keep_their_steps(tracked):
+    tracker, _ = tracked
+    history = tracker._client.get_metric_history(tracker.run_id, "validation_roc_auc")
+    assert [(m.step, m.value) for m in history] == [(10, 0.7), (20, 0.8)]
+
+
+def test_artifacts_land_in_home_and_the_model_has_no_pickle(tracked):
+    tracker, place = tracked
+    listed = {a.path for a in tracker._client.list_artifacts(tracker.run_id)}
+    assert listed == {"dataset_config.yaml", "model", "model.json"}
+    files = {a.path for a in tracker._client.list_artifacts(tracker.run_id, "model")}
+    assert files == {"model/MLmodel", "model/model.json", "model/weights.safetensors"}
+    uri = urlparse(tracker._client.get_run(tracker.run_id).info.artifact_uri)
+    assert uri.path.startswith(str(place / "mlartifacts"))
+    described = yaml.safe_load((place / uri.path / "model/MLmodel").read_text())
+    assert described["run_id"] == tracker.run_id
+    assert set(described["flavors"]) == {"rle"}
+
+
+def test_a_logged_model_can_be_registered(tracked):
+    tracker, _ = tracked
+    client = tracker._client
+    source = client.get_run(tracker.run_id).info.artifact_uri + "/model"
+    client.create_registered_model("churn")
+    version = client.create_model_version("churn", source=source, run_id=tracker.run_id)
+    assert str(version.version) == "1"
+
+
+def test_a_second_run_of_an_experiment_stands_beside_the_first(tracked):
+    tracker, _ = tracked
+    second = Tracker("shop/binary_classification/churn", params={}, tags={}, uri=tracker.uri)
+    second(StatusEvent(status=RunStatus.FAILED))
+    assert second.run_id != tracker.run_id
+    assert second._client.get_run(second.run_id).info.status == "FAILED"
+
+
+def test_the_ui_opens_on_this_machine_only():
+    assert ui_command() == f"mlflow ui --host 127.0.0.1 --backend-store-uri {default_uri()}"

@@ -61,7 +61,8 @@ def _prefetch(typing: Any, array: Any, index: Any) -> Any:
         pointer = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
         flag = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        insert: Any = cgutils.get_or_insert_function
+        function = insert(builder.module, kind, "llvm.prefetch.p0")
         builder.call(function, [pointer, flag(0), flag(3), flag(1)])
         return context.get_dummy_value()
 
@@ -100,10 +101,10 @@ def _load_int64(typing: Any, address: Any, index: Any) -> Any:
     return types.int64(types.int64, types.int64), generate
 
 
-prefetch = intrinsic(_prefetch)
-high_product = intrinsic(_high_product)
-lowest_bit = intrinsic(_lowest_bit)
-load_int64 = intrinsic(_load_int64)
+prefetch: Any = intrinsic(_prefetch)
+high_product: Any = intrinsic(_high_product)
+lowest_bit: Any = intrinsic(_lowest_bit)
+load_int64: Any = intrinsic(_load_int64)
 
 
 @kernel
@@ -504,6 +505,52 @@ def sample_trees(
     return DONE
 
 
+@kernel
+def distinct_rows(rows: Array, num_rows: int, index: Array, found: Array) -> int:
+    """Number distinct rows in the order in which they first come.
+
+    Args:
+        rows: int32 [N], each in `0..num_rows - 1`.
+        num_rows: Of the table.
+        index: int32 [N], filled with each row's number.
+        found: int32 [N], whose beginning is filled with the distinct rows.
+
+    Returns:
+        U, how many there are.
+    """
+    bits = 4
+    while (1 << bits) < min(2 * rows.size, num_rows):
+        bits += 1
+    mask = (1 << bits) - 1
+    # With a place for every row of the table there is nothing to hash and nothing to collide.
+    factor = np.uint64(1) if num_rows <= mask + 1 else GOLDEN
+    shift = np.uint64(0) if num_rows <= mask + 1 else np.uint64(64 - bits)
+    slots = np.full(mask + 1, -1, np.int32)
+    num = np.int32(0)
+    for i in range(rows.size):
+        row = rows[i]
+        place = np.int64((np.uint64(row) * factor) >> shift) & mask
+        while slots[place] >= 0 and found[slots[place]] != row:
+            place = (place + 1) & mask
+        if slots[place] < 0:
+            slots[place] = num
+            found[num] = row
+            num += np.int32(1)
+        index[i] = slots[place]
+    return int(num)
+
+
+@kernel
+def days_before(rows: Array, seed: Array, row_times: Array, seed_times: Array, out: Array) -> None:
+    """Fill float32 [N] with the days from each row's time to its seed's; NaN for no row or time."""
+    for i in range(rows.size):
+        row = rows[i]
+        time = row_times[row] if row >= 0 else LAST_TIME
+        # In floats, because the difference of two int64 may not fit into one; the error is 0.3 us.
+        days = (np.float64(seed_times[seed[i]]) - np.float64(time)) / 86_400e9
+        out[i] = np.float32(np.nan if time == LAST_TIME else days)
+
+
 def read_only(array: Array) -> Array:
     """Return a plain read-only view: the one kind of graph array the kernels are compiled for."""
     view = np.asarray(array).view()
@@ -526,8 +573,11 @@ def load() -> None:
     graph += [_array(i64, 2, readonly=True)] * 2 + [_array(i32, readonly=True)]
     seeds = [_array(i32, readonly=True), *[_array(i64, readonly=True)] * 2]
     outputs = [_array(u64), _array(u64), _array(i32), _array(i64, 2)]
+    nodes, times = _array(i32, readonly=True), _array(i64, readonly=True)
     for function, arguments in {
         sample_trees: (*seeds, *graph, *outputs, *[i64] * 7),
+        distinct_rows: (nodes, i64, _array(i32), _array(i32)),
+        days_before: (nodes, nodes, times, times, _array(types.float32)),
     }.items():
         compiled = cast("Any", function)
         compiled.compile(arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class NeighborSampler:
         self._snapshot = snapshot  # the kernel holds addresses of its arrays
         self._num_rows = snapshot.tables[entity_table].num_rows
         self._walk = walk = plan_walk(snapshot, entity_table=entity_table, fanouts=fanouts)
-        self._graph = tuple(
+        self._graph: Any = tuple(
             kernels.read_only(array)
             for array in (
                 snapshot.topology.links,
@@ -81,7 +81,12 @@ class NeighborSampler:
                 walk.buckets,
             )
         )
-        self._options = (int(inclusive), int(strategy == "last"), newest, seed & 0x7FFFFFFFFFFFFFFF)
+        self._options: Any = (
+            int(inclusive),
+            int(strategy == "last"),
+            newest,
+            seed & 0x7FFFFFFFFFFFFFFF,
+        )
         self._widest = max(len(walk.frontiers), len(walk.steps)) + 1
         self._sizes = (16.0, 64.0)  # nodes and facts per seed: a first guess
         self._scratch = threading.local()

@@ -55,6 +55,7 @@ def draw_curve(
     below.set_ylabel(metric.name)
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below.margins(y=0.12)  # room for the best value
     for axes in (above, below):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

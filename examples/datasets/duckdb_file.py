@@ -57,6 +57,8 @@ def is_built(path: Path, *, about: str) -> bool:
     if not path.exists():
         return False
     with duckdb.connect(str(path), read_only=True) as connection:
+        # Otherwise DuckDB would take a missing view for the Python variable of that name.
+        connection.execute("SET python_enable_replacements = false")
         try:
             return connection.execute("SELECT about FROM main.about").fetchall() == [(about,)]
         except duckdb.CatalogException:

@@ -124,3 +124,11 @@ class CanWrite(ABC):
         Raises:
             OutputExistsError: The name is taken, also when it was taken while rows streamed in.
         """
+
+    @abstractmethod
+    def drop(self, table: str) -> None:
+        """Remove a table that `write` made, to undo it when a later one fails.
+
+        Raises:
+            UnknownNameError: There is no such table.
+        """

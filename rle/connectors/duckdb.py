@@ -1,0 +1,190 @@
+"""The embedded warehouse: tables and views of a DuckDB file."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import duckdb
+import pyarrow as pa
+from pydantic import BeforeValidator, Field
+
+from rle.connectors import duckdb_sql as sql
+from rle.connectors.arrow import project, spread, take_runs
+from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector
+from rle.connectors.duckdb_file import check_file, open_file
+from rle.connectors.names import join, parse
+from rle.connectors.staging import stage
+from rle.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+def _absolute(path: Any) -> Any:
+    # Workers run in other folders, so a relative path would mean another file there.
+    return str(Path(path).expanduser().absolute()) if isinstance(path, str | Path) else path
+
+
+class DuckDBConnector(Connector, CanWrite):
+    """Reads and creates tables of one DuckDB file, from any number of processes.
+
+    Sources are named DB.SCHEMA.TABLE, DB being the file's name without its ending; upper and lower
+    case are the same. Tables are read in ranges of row ids, each by itself. A view is one chunk.
+    """
+
+    kind: Literal["duckdb"] = "duckdb"
+    database: Annotated[str, BeforeValidator(_absolute)]
+    """Path of the file; kept as an absolute path."""
+    lock_timeout_s: Annotated[float, Field(ge=0.0)] = 30.0
+    """How long to wait, in seconds, for a file that another process writes to, or reads."""
+
+    @classmethod
+    def create(cls, database: str | Path) -> DuckDBConnector:
+        """Make an empty DuckDB file, unless it is there, and return its connector."""
+        connector = cls(database=str(database))
+        path = Path(connector.database)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            duckdb.connect(connector.database).close()
+        return connector
+
+    @property
+    def stem(self) -> str:
+        """The DB part of every name: the file's name without its ending."""
+        return Path(self.database).stem
+
+    def sources(self) -> list[str]:
+        """Return the full names of all tables and views, sorted."""
+        with self._open() as con:
+            return self._full_names(con)
+
+    def arrow_schema(self, source: str) -> pa.Schema:
+        """Return the source's columns; see `Connector.arrow_schema`."""
+        with self._find(source) as (_, relation):
+            return relation.schema
+
+    def num_rows(self, source: str) -> int:
+        """Return the exact number of rows."""
+        with self._find(source) as (con, relation):
+            return sql.count_rows(con, relation)
+
+    def version(self, source: str) -> str:
+        """Return a checksum of the rows, whatever their order. Costs a scan."""
+        with self._find(source) as (con, relation):
+            return sql.checksum(con, relation)
+
+    def sample(
+        self, source: str, *, columns: Sequence[str] | None = None, max_rows: int
+    ) -> pa.Table:
+        """Return rows spread evenly over the source; see `Connector.sample`."""
+        with self._find(source) as (con, relation):
+            schema = project(relation.schema, columns, source=source)
+            num_rows = sql.count_rows(con, relation)
+            if relation.has_row_ids and num_rows > max_rows:
+                batches = [
+                    batch
+                    for row_ids in spread(sql.end_row_id(con, relation), max_rows)
+                    for batch in sql.select_rows(con, relation, schema, row_ids)
+                ]
+            else:
+                rows = sql.select_rows(con, relation, schema)
+                batches = list(take_runs(rows, spread(num_rows, max_rows)))
+        return pa.Table.from_batches(batches, schema=schema)
+
+    def chunks(
+        self, source: str, *, columns: Sequence[str], max_rows: int = CHUNK_ROWS
+    ) -> list[Chunk]:
+        """Split a table by row ids; a view is one chunk. See `Connector.chunks`."""
+        with self._find(source) as (con, relation):
+            project(relation.schema, columns, source=source)
+            shared: dict[str, Any] = {"source": source, "columns": tuple(columns)}
+            if not relation.has_row_ids:
+                return [Chunk(**shared, index=0, num_rows=None, token={})]
+            end, num_rows = sql.end_row_id(con, relation), sql.count_rows(con, relation)
+        chunks = []
+        for index, start in enumerate(range(0, max(end, 1), max_rows)):
+            stop = min(start + max_rows, end)
+            # Deleted rows leave holes in the row ids; only reading tells how many rows are left.
+            known = stop - start if end == num_rows else None
+            token = {"start": start, "stop": stop}
+            chunks.append(Chunk(**shared, index=index, num_rows=known, token=token))
+        return chunks
+
+    def read(self, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a chunk. The file is open for reading meanwhile."""
+        with self._find(chunk.source) as (con, relation):
+            schema = project(relation.schema, chunk.columns, source=chunk.source)
+            token: dict[str, Any] = chunk.token
+            row_ids = (token["start"], token["stop"]) if token else None
+            yield from sql.select_rows(con, relation, schema, row_ids)
+
+    def exists(self, source: str) -> bool:
+        """Whether there is a table or view of this name."""
+        database, schema, table = self._parse(source)
+        if database.casefold() != self.stem.casefold():
+            return False
+        with self._open() as con:
+            return sql.find_table(con, schema, table) is not None
+
+    def can_create(self, table: str) -> None:
+        """Check that `write` to this name would be let through; see `CanWrite.can_create`."""
+        schema, name = self._own_part(table)
+        check_file(self.database, write=True)
+        with self._open() as con:
+            sql.check_free(con, table, schema, name)
+
+    def write(self, table: str, batches: Iterable[pa.RecordBatch], *, schema: pa.Schema) -> int:
+        """Create a table in one transaction; see `CanWrite.write`.
+
+        Rows are gathered in a file beside the database first, so that the database is open for
+        writing only as long as copying takes.
+        """
+        self.can_create(table)
+        schema_name, name = self._own_part(table)
+        folder = Path(self.database).parent
+        with tempfile.TemporaryDirectory(prefix=".rle-", dir=folder) as scratch:
+            staged = Path(scratch) / "rows.arrow"
+            num_rows = stage(staged, batches, schema)
+            with pa.memory_map(str(staged)) as file, self._open(write=True) as con:
+                sql.check_free(con, table, schema_name, name)
+                rows = pa.ipc.open_file(file)
+                full_name = sql.full_name(con, schema_name, name)
+                sql.create_table(con, table, rows.read_all().to_reader(), full_name)
+        return num_rows
+
+    def drop(self, table: str) -> None:
+        """Remove a table that `write` made; see `CanWrite.drop`."""
+        schema, name = self._own_part(table)
+        with self._open(write=True) as con:
+            if sql.find_table(con, schema, name) is None:
+                raise UnknownNameError("table", table, self._full_names(con))
+            con.execute(f"DROP TABLE {sql.full_name(con, schema, name)}")
+
+    def _parse(self, source: str) -> tuple[str, str, str]:
+        return parse(source, example=join(self.stem, "main", "orders"))
+
+    def _own_part(self, source: str) -> tuple[str, str]:
+        database, schema, table = self._parse(source)
+        if database.casefold() != self.stem.casefold():
+            raise UnknownNameError(f"database in {self.database}", database, [self.stem])
+        return schema, table
+
+    def _full_names(self, con: duckdb.DuckDBPyConnection) -> list[str]:
+        return [join(self.stem, schema, table) for schema, table, _ in sql.list_tables(con)]
+
+    @contextmanager
+    def _open(self, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        with open_file(self.database, write=write, timeout_s=self.lock_timeout_s) as con:
+            yield con
+
+    @contextmanager
+    def _find(self, source: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, sql.Relation]]:
+        schema, table = self._own_part(source)
+        with self._open() as con:
+            relation = sql.find_table(con, schema, table)
+            if relation is None:
+                raise UnknownNameError("table or view", source, self._full_names(con))
+            yield con, relation

@@ -1,0 +1,141 @@
+"""The statements that the DuckDB connector runs. Names are quoted, numbers are numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from rle.connectors.arrow import plain_batches, plain_schema
+from rle.connectors.duckdb_file import BATCH_ROWS, select_list
+from rle.connectors.names import quote
+from rle.errors import OutputExistsError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+_TABLES = """
+    SELECT schema_name, table_name, true FROM duckdb_tables()
+    WHERE database_name = current_database() AND NOT internal AND NOT temporary
+    UNION ALL
+    SELECT schema_name, view_name, false FROM duckdb_views()
+    WHERE database_name = current_database() AND NOT internal AND NOT temporary
+    ORDER BY ALL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table or view as the file knows it."""
+
+    sql: str
+    """Quoted full name."""
+    schema: pa.Schema
+    has_row_ids: bool
+    """Whether rows can be asked for by number: tables yes, views no."""
+
+
+def list_tables(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, bool]]:
+    """Return schema, name and whether it is a table (not a view), sorted."""
+    return con.execute(_TABLES).fetchall()
+
+
+def find_table(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> Relation | None:
+    """Return the table or view of this name in any case, None where there is none."""
+    wanted = (schema.casefold(), table.casefold())
+    for found_schema, found_table, is_table in list_tables(con):
+        if (found_schema.casefold(), found_table.casefold()) == wanted:
+            sql = full_name(con, found_schema, found_table)
+            described = con.sql(f"SELECT * FROM {sql} LIMIT 0").to_arrow_table()  # noqa: S608
+            # A column called rowid would hide the row numbers.
+            hidden = any(name.casefold() == "rowid" for name in described.schema.names)
+            return Relation(sql, plain_schema(described.schema), is_table and not hidden)
+    return None
+
+
+def full_name(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> str:
+    """Return the quoted three-part name; two parts are ambiguous in a file called main.duckdb."""
+    database = con.execute("SELECT current_database()").fetchall()[0][0]
+    return ".".join(map(quote, (database, schema, table)))
+
+
+def count_rows(con: duckdb.DuckDBPyConnection, relation: Relation) -> int:
+    """Return the exact number of rows."""
+    rows = con.execute(f"SELECT count(*) FROM {relation.sql}").fetchall()  # noqa: S608
+    return int(rows[0][0])
+
+
+def end_row_id(con: duckdb.DuckDBPyConnection, relation: Relation) -> int:
+    """Return the row id after the last; above the number of rows where rows were deleted."""
+    rows = con.execute(f"SELECT max(rowid) + 1 FROM {relation.sql}").fetchall()  # noqa: S608
+    return int(rows[0][0] or 0)
+
+
+def checksum(con: duckdb.DuckDBPyConnection, relation: Relation) -> str:
+    """Return a checksum of schema and rows, whatever their order. One scan."""
+    count, total = con.execute(
+        f'SELECT count(*), sum(hash("rle row")) FROM {relation.sql} AS "rle row"'  # noqa: S608
+    ).fetchall()[0]
+    text = f"{relation.schema.to_string()}|{count}|{total}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def select_rows(
+    con: duckdb.DuckDBPyConnection,
+    relation: Relation,
+    schema: pa.Schema,
+    row_ids: tuple[int, int] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the columns of `schema`, of all rows or of a range of row ids [start, stop)."""
+    where = f" WHERE rowid >= {row_ids[0]:d} AND rowid < {row_ids[1]:d}" if row_ids else ""
+    query = f"SELECT {select_list(schema.names)} FROM {relation.sql}{where}"  # noqa: S608
+    yield from plain_batches(con.sql(query).to_arrow_reader(BATCH_ROWS), schema)
+
+
+def check_free(con: duckdb.DuckDBPyConnection, name: str, schema: str, table: str) -> None:
+    """Raise where a table cannot be created: its schema is not there, or its name is taken.
+
+    Raises:
+        UnknownNameError: There is no such schema.
+        OutputExistsError: There is a table or view of this name.
+    """
+    rows = con.execute(
+        "SELECT schema_name FROM duckdb_schemas() "
+        "WHERE database_name = current_database() AND NOT internal "
+        "UNION SELECT 'main'"
+    ).fetchall()
+    known = sorted(row[0] for row in rows)
+    if schema.casefold() not in {k.casefold() for k in known}:
+        raise UnknownNameError(f"schema for {name}", schema, known)
+    if find_table(con, schema, table) is not None:
+        raise OutputExistsError(_taken(name))
+
+
+def create_table(
+    con: duckdb.DuckDBPyConnection, name: str, rows: pa.RecordBatchReader, sql: str
+) -> None:
+    """Create a table from Arrow rows in one transaction.
+
+    Args:
+        con: Connection that may write.
+        name: Full name as the user wrote it, for the error.
+        rows: What to put in.
+        sql: Quoted full name.
+    """
+    con.register("rle_incoming", rows)
+    try:
+        con.execute(f"CREATE TABLE {sql} AS SELECT * FROM rle_incoming").fetchall()  # noqa: S608
+    except duckdb.CatalogException as error:
+        if "already exists" not in str(error):
+            raise
+        raise OutputExistsError(_taken(name)) from error
+    finally:
+        con.unregister("rle_incoming")
+
+
+def _taken(name: str) -> str:
+    return f"{name} exists already and is never overwritten. Choose another output alias."

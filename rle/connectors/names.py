@@ -1,0 +1,50 @@
+"""How a table is named: DB.SCHEMA.TABLE, with double quotes where a part needs them."""
+
+from __future__ import annotations
+
+import re
+
+from rle.errors import ValidationError
+
+# A part is quoted, quotes inside it doubled, or it is plain: no dots, and no quote at its start.
+_PART = r'(?:"(?:[^"]|"")+"|[^."][^.]*)'
+_NAME = re.compile(rf"({_PART})\.({_PART})\.({_PART})")
+
+
+def parse(source: str, *, example: str) -> tuple[str, str, str]:
+    """Split a full name into database, schema and table.
+
+    Args:
+        source: Such as SHOP.MAIN.ORDERS or SHOP."odd.schema"."a ""quoted"" table".
+        example: A full name that would be right, shown in the error.
+
+    Raises:
+        ValidationError: The name does not have three parts.
+    """
+    match = _NAME.fullmatch(source)
+    if match is None or "\0" in source:
+        raise ValidationError(
+            f"Table name {source!r} must have the form DB.SCHEMA.TABLE, such as {example}. "
+            'A part with dots in it goes in double quotes: DB.SCHEMA."odd.name".'
+        )
+    database, schema, table = (_unquote(part) for part in match.groups())
+    return database, schema, table
+
+
+def join(database: str, schema: str, table: str) -> str:
+    """Return the full name that `parse` takes apart again."""
+    return ".".join(
+        quote(part) if "." in part or part.startswith('"') else part
+        for part in (database, schema, table)
+    )
+
+
+def quote(identifier: str) -> str:
+    """Quote an identifier for SQL. The only place where names enter a statement."""
+    if "\0" in identifier:
+        raise ValidationError(f"Name {identifier!r} holds a NUL character.")
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _unquote(part: str) -> str:
+    return part[1:-1].replace('""', '"') if part.startswith('"') else part

@@ -9,6 +9,7 @@ RLEError
 ├── PermissionError (PermissionError)   a table or a folder is there but closed to us
 ├── DataError (ValidationError)         rows contradict the spec (duplicate keys, bad labels)
 ├── MissingModelError                   a text embedder cannot be had; the ways out are named
+├── StorageError                     a file of ours cannot be written; usually a full disk
 ├── DeviceError (ValidationError)       the device asked for is not on this machine
 ├── TrainingError                       training cannot go on: diverged, a lost worker, a bad checkpoint
 └── InternalError                       a bug of ours
@@ -88,6 +89,10 @@ class PermissionError(RLEError, builtins.PermissionError):
 
 class TrainingError(RLEError):
     """Training cannot go on: it diverged, lost its workers, or its checkpoint is damaged."""
+
+
+class StorageError(RLEError):
+    """A file of ours cannot be written, usually because the disk is full. Nothing half is kept."""
 
 
 class InternalError(RLEError):

@@ -19,8 +19,7 @@ import safetensors
 import safetensors.torch
 
 from rle.errors import TrainingError, ValidationError
-from rle.training.state import Position, TrainState
-from rle.values import Value
+from rle.training.state import Measured, Position, TrainState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +32,7 @@ TENSOR_FILE = "tensors.safetensors"
 _NAME = re.compile(r"step-(\d{9})")
 
 
-class _Manifest(Value):
+class _Manifest(Measured):
     """What `state.json` holds."""
 
     format: int

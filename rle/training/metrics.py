@@ -86,7 +86,8 @@ def _check_binary(name: str, labels: Tensor) -> None:
     num_rows, num_positive = labels.shape[0], int((labels == 1).sum())
     if name == "roc_auc" and num_positive in (0, num_rows):
         raise DataError(
-            f"roc_auc is undefined: all {num_rows} labels of the split are {int(num_positive > 0)}. "
+            f"roc_auc is undefined: all {num_rows} labels of the split are "
+            f"{int(num_positive > 0)}. "
             f"Use a split that has both classes, or the metric 'accuracy'."
         )
     if name in {"average_precision", "f1", "recall"} and num_positive == 0:
@@ -124,10 +125,11 @@ def _check_multilabel(name: str, labels: Tensor) -> tuple[str, ...]:
             f"Use a split that has both, or the metric 'multilabel_precision_micro'."
         )
     if left_out:
-        return (
+        remark = (
             f"{name} is the mean over {int(kept.sum())} of {kept.numel()} labels; the other "
-            f"{left_out} are the same in every row of the split and cannot be measured.",
+            f"{left_out} are the same in every row of the split and cannot be measured."
         )
+        return (remark,)
     return ()
 
 

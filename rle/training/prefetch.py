@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 
 class Prefetcher:
@@ -33,32 +34,34 @@ class Prefetcher:
         self._batches = batches
         self._move = move
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Any]:
         """Yield each batch once it may be computed on."""
         if self._stream is None:
             for batch in self._batches:
                 yield self._move(batch, self._device)
             return
+        computing = torch.cuda.current_stream(self._device)
         staged = self._stage(self._stream)
         while staged is not None:
-            batch, host = staged
-            torch.cuda.current_stream(self._device).wait_stream(self._stream)
+            batch = staged
+            computing.wait_stream(self._stream)
             for tensor in tensors_of(batch):
                 # The allocator must not hand this memory out again while this stream reads it.
-                tensor.record_stream(torch.cuda.current_stream(self._device))
+                tensor.record_stream(computing)
             staged = self._stage(self._stream)
             yield batch
-            del host
 
-    def _stage(self, stream: torch.cuda.Stream) -> tuple[Any, Any] | None:
-        """Start copying the next batch; its host side is kept until the copy is surely done."""
+    def _stage(self, stream: torch.cuda.Stream) -> Any:
+        """Start copying the next batch; None after the last."""
         host = next(self._batches, None)
         if host is None:
             return None
         with torch.cuda.stream(stream):
-            return self._move(host, self._device), host
+            return self._move(host, self._device)
 
 
 def tensors_of(value: Any) -> Iterator[torch.Tensor]:
@@ -68,7 +71,7 @@ def tensors_of(value: Any) -> Iterator[torch.Tensor]:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             yield from tensors_of(getattr(value, field.name))
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         for item in value.values():
             yield from tensors_of(item)
     elif isinstance(value, list | tuple):

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Ranks:
     """This process among the training processes. Every rank makes the same calls in order."""
 
+    device: torch.device
     rank: int = 0
     num_ranks: int = 1
-    device: torch.device = torch.device("cpu")
 
     @classmethod
     def current(cls, device: torch.device) -> Ranks:

@@ -79,6 +79,11 @@ class Schedule:
         # An epoch that is long enough to be validated within is long enough to be saved within.
         return Due(validate=within, save=within and self.checkpoint_every == 1)
 
+    def tells_loss_after(self, steps_done: int) -> bool:
+        """Whether the mean training loss is told after a step: about ten times per epoch."""
+        every = max(self.num_steps // 10, 1)
+        return steps_done % every == 0 or steps_done == self.num_steps
+
     def _validations_within(self) -> set[int]:
         k = self.evals_per_epoch
         return {round(self.num_steps * j / k) for j in range(1, k)} - {0, self.num_steps}

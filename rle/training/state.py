@@ -5,14 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rle.training.events import ValidationEvent
+import pydantic
+
 from rle.values import Value
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Position(Value):
+class Measured(Value):
+    """A value whose numbers may be NaN or infinite, which plain JSON cannot say."""
+
+    model_config = pydantic.ConfigDict(ser_json_inf_nan="strings")
+
+
+class Validation(Measured):
+    """What one look at the validation split gave."""
+
+    epoch: int
+    """The epoch it belongs to, from 1."""
+    step: int
+    """Steps of that epoch that were done."""
+    total_steps: int
+    """Optimiser steps since the start of the run."""
+    value: float
+    """The evaluation metric."""
+    loss: float
+
+
+class Position(Measured):
     """The part of a run's state that is not tensors. Epochs and steps count from 0."""
 
     epoch: int = 0
@@ -26,12 +47,14 @@ class Position(Value):
     num_bad: int = 0
     """Validations since the best one."""
     stopped_early: bool = False
-    loss_sum: float = 0.0
-    """Sum of the step losses since the validation before."""
-    loss_count: int = 0
-    """Steps since the validation before."""
-    best: ValidationEvent | None = None
-    history: tuple[ValidationEvent, ...] = ()
+    epoch_loss: float = 0.0
+    """Sum of the losses of this epoch's steps."""
+    recent_loss: float = 0.0
+    """Sum of the losses of the steps since the training loss was last told."""
+    num_recent: int = 0
+    """Steps since then."""
+    best: Validation | None = None
+    history: tuple[Validation, ...] = ()
     layout: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """Name and shape of every parameter, in the order of the flat vectors."""
 
@@ -52,9 +75,9 @@ class TrainState:
 class FitReport:
     """What a finished run gives."""
 
-    best: ValidationEvent
+    best: Validation
     """The validation whose weights are kept."""
-    history: tuple[ValidationEvent, ...]
+    history: tuple[Validation, ...]
     weights: dict[str, Tensor]
     """State dict of the best model, on the CPU."""
     total_steps: int

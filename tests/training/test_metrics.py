@@ -56,7 +56,9 @@ def random_split(task_type: TaskType, num_rows: int, seed: int) -> tuple[np.ndar
         return np.round(labels + rng.normal(size=num_rows)).astype(np.float32), labels
     if task_type is MULTICLASS:
         scores = rng.dirichlet(np.ones(5), size=num_rows).astype(np.float32)
-        labels = np.where(rng.random(num_rows) < 0.5, scores.argmax(1), rng.integers(0, 5, num_rows))
+        labels = np.where(
+            rng.random(num_rows) < 0.5, scores.argmax(1), rng.integers(0, 5, num_rows)
+        )
         return scores, labels
     shape = (num_rows,) if task_type is BINARY else (num_rows, 4)
     scores = (rng.integers(0, 21, shape) / 20).astype(np.float32)
@@ -111,7 +113,9 @@ def test_macro_f1_leaves_out_a_class_that_neither_occurs_nor_is_predicted():
     scores = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.6, 0.4, 0.0]])
     labels = torch.tensor([0, 1, 1])
     expected = sk.f1_score(labels, scores.argmax(1), average="macro")
-    assert compute(EvaluationMetric("macro_f1"), MULTICLASS, scores, labels) == pytest.approx(expected)
+    assert compute(EvaluationMetric("macro_f1"), MULTICLASS, scores, labels) == pytest.approx(
+        expected
+    )
 
 
 def test_multilabel_macro_is_over_the_labels_that_vary_and_says_so():

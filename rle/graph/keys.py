@@ -3,57 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rle.errors import DataError
+from rle.ingest.keys import KeyKind, key_kind, plain_keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-KeyKind = Literal["integer", "float", "text"]
-KEY_TYPES: dict[KeyKind, pa.DataType] = {
-    "integer": pa.int64(),
-    "float": pa.float64(),
-    "text": pa.large_string(),
-}
-
-
-def key_kind(dtype: pa.DataType, *, column: str) -> KeyKind:
-    """Return how keys of an Arrow type are compared.
-
-    Raises:
-        DataError: Keys of this type are not supported; names the column.
-    """
-    if pa.types.is_dictionary(dtype):
-        return key_kind(dtype.value_type, column=column)
-    if pa.types.is_integer(dtype) or (pa.types.is_decimal(dtype) and dtype.scale <= 0):
-        return "integer"
-    if pa.types.is_floating(dtype) or pa.types.is_decimal(dtype):
-        return "float"
-    if pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or dtype == pa.string_view():
-        return "text"
-    raise DataError(
-        f"Key column {column!r} is {dtype}; keys must be integers, floats or text. "
-        "Cast it in a view, or remove the role."
-    )
-
-
-def plain_keys(values: pa.Array, *, column: str) -> pa.Array:
-    """Return keys as int64, float64 or large_string; NaN becomes NULL.
-
-    Raises:
-        DataError: Not a key type, or an integer beyond 64 bits; names the column.
-    """
-    kind = key_kind(values.type, column=column)
-    try:
-        plain = pc.cast(values, KEY_TYPES[kind])
-    except pa.ArrowInvalid as error:
-        raise DataError(f"Key column {column!r} does not fit 64 bits: {error}.") from None
-    return pc.if_else(pc.is_nan(plain), None, plain) if kind == "float" else plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +42,13 @@ class KeyIndex:
 
     def rows_of(self, keys: pa.Array | pa.ChunkedArray) -> NDArray[np.int32]:
         """Find rows by key; int32 [n], -1 where the key is unknown or NULL."""
-        kind = key_kind(keys.type, column=self.column)
+        kind = key_kind(keys.type, where=self.column)
         if (kind == "text") != (self.kind == "text"):
             raise DataError(
                 f"Key column {self.column!r} holds {self.original_type}, but is looked up by "
                 f"{keys.type}; 7 never equals '7'. Cast one of them."
             )
-        plain = plain_keys(keys, column=self.column)
+        plain = plain_keys(keys, where=self.column)
         if self.kind == "text":
             found = pc.index_in(plain, value_set=self.plain, skip_nulls=True)
             return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), np.int32)
@@ -130,7 +90,7 @@ def index_keys(column: str, original_type: pa.DataType, plain: pa.Array, *, tabl
     Raises:
         DataError: A key occurs twice; gives an example.
     """
-    kind = key_kind(plain.type, column=column)
+    kind = key_kind(plain.type, where=f"{table}.{column}")
     if kind == "text":
         _refuse_duplicate_text(plain, table=table, column=column)
         return KeyIndex(column, kind, original_type, plain, None, None, None)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
+from rle.ingest.nulls import NULL_STAMP, NULL_TIME
+
+__all__ = ["NULL_STAMP", "NULL_TIME", "TableStore"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from rle.graph.keys import KeyIndex
-
-NULL_TIME = int(np.iinfo(np.int64).max)
-"""The time of a row that has none: sorts last, so no bound ever reaches it."""
-NULL_STAMP = int(np.iinfo(np.int64).min)
-"""NULL in a datetime feature."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ class TopologyBuilder:
 
     def _add_edge_table(self, table: str, parents: Int32Array) -> tuple[int, ...]:
         forward, backward = (
-            r for r in self._schema.relations if r.many and r.link.startswith(f"{table}.")
+            r for r in self._schema.relations if r.many and r.link.partition(".")[0] == table
         )
         kept = (parents >= 0).all(axis=1)
         first, second = (np.ascontiguousarray(parents[kept, i]) for i in (0, 1))

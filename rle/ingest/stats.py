@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from rle.ingest.nulls import NULL_STAMP
 from rle.values import Value
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
 NUM_QUANTILES = 33
+_SAMPLE_ROWS = 200_000
+_BLOCK_CELLS = 2**20
 
 
 class NumberStats(Value):
@@ -66,3 +79,84 @@ class DatasetStats(Value):
     def table(self, name: str) -> TableStats:
         """Return the statistics of one table that must be there."""
         return next(t for t in self.tables if t.table == name)
+
+
+def number_stats(column: str, values: NDArray[np.float32]) -> NumberStats:
+    """Describe float32 [N]; NaN is NULL. Quantiles come from at most 200,000 evenly spaced rows."""
+    count, total, squares = 0, 0.0, 0.0
+    for part in _blocks(values):
+        known = part[~np.isnan(part)].astype(np.float64)
+        count += known.size
+        total += float(known.sum())
+    mean = total / count if count else 0.0
+    for part in _blocks(values):  # a second pass: sums of squares lose digits far from zero
+        known = part[~np.isnan(part)].astype(np.float64) - mean
+        squares += float(known @ known)
+    sample = np.asarray(_evenly(values))
+    sample = sample[~np.isnan(sample)]
+    levels = np.linspace(0.0, 1.0, NUM_QUANTILES)
+    quantiles = np.quantile(sample, levels) if sample.size else np.zeros(NUM_QUANTILES)
+    return NumberStats(
+        column=column,
+        num_nulls=values.size - count,
+        mean=mean,
+        std=_safe_std(squares, count),
+        quantiles=tuple(float(q) for q in quantiles),
+    )
+
+
+def category_stats(column: str, codes: NDArray[np.int32], dictionary: pa.Array) -> CategoryStats:
+    """Count the values behind int32 codes; -1 is NULL and not counted."""
+    counts = np.zeros(len(dictionary), np.int64)
+    for part in _blocks(codes):
+        counts += np.bincount(part[part >= 0], minlength=counts.size)
+    # Codes follow the sorted dictionary, so a stable sort breaks ties by value.
+    order = np.argsort(-counts, kind="stable")
+    order = order[counts[order] > 0]
+    return CategoryStats(
+        column=column,
+        values=tuple(dictionary.take(pa.array(order)).to_pylist()),
+        counts=tuple(counts[order].tolist()),
+    )
+
+
+def vector_stats(column: str, vectors: NDArray[np.float16] | NDArray[np.float32]) -> VectorStats:
+    """Describe [N, dim] over all entries; at most 200,000 evenly spaced rows are read."""
+    count, total, squares = 0, 0.0, 0.0
+    sample = _evenly(vectors)
+    for part in _blocks(sample):
+        known = part[~np.isnan(part).any(axis=1)].astype(np.float64)
+        count += known.size
+        total += float(known.sum())
+    mean = total / count if count else 0.0
+    for part in _blocks(sample):
+        known = part[~np.isnan(part).any(axis=1)].astype(np.float64) - mean
+        squares += float((known**2).sum())
+    return VectorStats(
+        column=column, dim=vectors.shape[1], mean=mean, std=_safe_std(squares, count)
+    )
+
+
+def stamp_stats(column: str, stamps: NDArray[np.int64]) -> StampStats:
+    """Find the range of int64 nanoseconds; NULL_STAMP is NULL."""
+    known = stamps[stamps != NULL_STAMP]
+    if known.size == 0:
+        return StampStats(column=column, min=0, max=0)
+    return StampStats(column=column, min=int(known.min()), max=int(known.max()))
+
+
+def _blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    # Mapped arrays are read piece by piece, so that copies stay small.
+    step = max(_BLOCK_CELLS // max(int(np.prod(values.shape[1:])), 1), 1)
+    for first in range(0, len(values), step):
+        yield np.asarray(values[first : first + step])
+
+
+def _evenly(values: NDArray[Any]) -> NDArray[Any]:
+    step = -(-len(values) // _SAMPLE_ROWS)
+    return values[::step] if step > 1 else values
+
+
+def _safe_std(squares: float, count: int) -> float:
+    std = (squares / count) ** 0.5 if count else 0.0
+    return std if std > 0.0 and np.isfinite(std) else 1.0

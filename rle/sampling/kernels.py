@@ -126,9 +126,9 @@ def rows_before(clock: Array, buckets: Array, time: int) -> int:
     if time > load_int64(address, n - 1):
         return int(n)
     # The span of int64 needs 64 unsigned bits.
-    age = np.uint64(time) - np.uint64(clock[FIRST_TIME])
-    bucket = clock[BUCKET_START] + np.int64(age >> np.uint64(clock[SHIFT]))
-    first, last = np.int64(buckets[bucket]), np.int64(buckets[bucket + 1])
+    age: Any = np.uint64(time) - np.uint64(clock[FIRST_TIME])
+    bucket: Any = clock[BUCKET_START] + np.int64(age >> np.uint64(clock[SHIFT]))
+    first, last = int(buckets[bucket]), int(buckets[bucket + 1])
     while first < last:
         middle = (first + last) >> 1
         if load_int64(address, middle) < time:

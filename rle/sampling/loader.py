@@ -93,15 +93,15 @@ def plan_epoch(
         seed: Of the shuffle.
         shuffle: True for training: shuffled, and the last batch wraps around to the first rows.
             False for evaluation: in order, every row exactly once, the last batch padded with
-            rows of weight 0 until every worker has one.
+            rows of weight 0 until every worker has one. No rows make no steps.
         max_iters: Steps at most; None for all.
 
     Raises:
-        ValidationError: There are no rows, or fewer seeds per batch than workers.
+        ValidationError: There are no rows to train on, or fewer seeds per batch than workers.
     """
     num_workers = max(1, num_workers)
-    if num_rows < 1:
-        raise ValidationError("There are no rows to plan an epoch over.")
+    if num_rows < 1 and shuffle:
+        raise ValidationError("There are no rows to train on.")
     if batch_size < num_workers:
         raise ValidationError(
             f"The batch size ({batch_size}) is below the number of workers ({num_workers}); "
@@ -115,7 +115,8 @@ def plan_epoch(
         num_wrapped = num_steps * batch_size - num_rows
         order = np.resize(order, num_steps * batch_size)
     else:
-        num_padded = -(num_rows - (num_steps - 1) * batch_size) % num_workers
+        in_last = num_rows - (num_steps - 1) * batch_size
+        num_padded = max(0, num_workers - in_last) if num_rows else 0
         order = np.append(order, np.full(num_padded, num_rows - 1))
     if max_iters is not None and max_iters < num_steps:
         num_steps, num_wrapped, num_padded = max_iters, 0, 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class NeighborSampler:
         self._snapshot = snapshot  # the kernel holds addresses of its arrays
         self._num_rows = snapshot.tables[entity_table].num_rows
         self._walk = walk = plan_walk(snapshot, entity_table=entity_table, fanouts=fanouts)
-        self._graph: Any = tuple(
+        self._graph = tuple(
             kernels.read_only(array)
             for array in (
                 snapshot.topology.links,
@@ -81,7 +81,7 @@ class NeighborSampler:
                 walk.buckets,
             )
         )
-        self._options: Any = (
+        self._options = (
             int(inclusive),
             int(strategy == "last"),
             newest,
@@ -127,13 +127,16 @@ class NeighborSampler:
                 f"{positions.shape}."
             )
         layout = np.empty((4, self._widest), np.int64)
+        links, offsets, plan, clocks, buckets = self._graph
+        inclusive, is_last, newest, seed = self._options
+        bits, summary = self._bit_sets()
         nodes_per_seed, facts_per_seed = self._sizes
         while True:
             size = int(rows.size * nodes_per_seed) + SLACK
             nodes = np.empty(2 * size + int(rows.size * facts_per_seed) + SLACK, np.int32)
             status = kernels.sample_trees(
-                rows, times, positions, *self._graph, *self._bit_sets(), nodes, layout, size,
-                self._num_rows, *self._options, epoch,
+                rows, times, positions, links, offsets, plan, clocks, buckets, bits, summary,
+                nodes, layout, size, self._num_rows, inclusive, is_last, newest, seed, epoch,
             )  # fmt: skip
             if status == kernels.DONE:
                 return self._trees(rows, times, nodes, layout.tolist(), size)
@@ -180,7 +183,7 @@ class NeighborSampler:
                     nodes[at + 2 * num : at + (2 + newest) * num].reshape(num, newest),
                 )
             )
-        self._remember(rows.size, starts[len(frontiers)], facts[len(hops)] - 2 * size)
+        self._remember(max(1, rows.size), starts[len(frontiers)], facts[len(hops)] - 2 * size)
         return Trees(rows, times, frontiers, tuple(hops))
 
     def _remember(self, num_seeds: int, num_nodes: int, num_facts: int) -> None:

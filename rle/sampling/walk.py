@@ -120,7 +120,8 @@ def index_times(tables: Sequence[TableStore]) -> tuple[Int64Array, Int32Array]:
         if num_timed == 0:
             continue
         first, last = int(table.times[0]), int(table.times[num_timed - 1])
-        shift = ((last - first) // max(1, num_timed // ROWS_PER_BUCKET)).bit_length()
+        width = (last - first) // max(1, num_timed // ROWS_PER_BUCKET)
+        shift = min(width.bit_length(), 63)
         # Unsigned and wrapping: the span of int64 does not fit into int64.
         starts = np.arange(((last - first) >> shift) + 1, dtype=np.uint64) << np.uint64(shift)
         starts += np.uint64(first % 2**64)

@@ -129,8 +129,9 @@ def create_table(
     con.register("rle_incoming", rows)
     try:
         con.execute(f"CREATE TABLE {sql} AS SELECT * FROM rle_incoming").fetchall()  # noqa: S608
-    except duckdb.CatalogException as error:
-        if "already exists" not in str(error):
+    except (duckdb.CatalogException, duckdb.TransactionException) as error:
+        # The second: another thread of this process created it since the transaction began.
+        if not any(why in str(error) for why in ("already exists", "conflict on create")):
             raise
         raise OutputExistsError(_taken(name)) from error
     finally:

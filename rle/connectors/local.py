@@ -149,8 +149,10 @@ class LocalConnector(Connector, CanWrite):
 
     def drop(self, table: str) -> None:
         """Remove a file that `write` made; see `CanWrite.drop`."""
-        with self._reading(table) as path:
-            path.unlink()
+        path = self._path(table)
+        if not path.is_file():
+            raise UnknownNameError("file or table", table, self._known(table))
+        path.unlink()
 
     def _path(self, source: str) -> Path:
         if source.endswith(EXTENSIONS):

@@ -187,7 +187,7 @@ def draw_large(key: np.uint64, n: int, fewer: int, bits: Array, summary: Array) 
     """Draw `fewer` of n without replacement into a bit set whose `summary` marks non-zero words."""
     for j in range(n - fewer, n):
         key += GOLDEN
-        pick = np.int64(high_product(mix(key), np.uint64(j + 1)))
+        pick: Any = np.int64(high_product(mix(key), np.uint64(j + 1)))
         if bits[pick >> 6] & (ONE << np.uint64(pick & 63)):
             pick = j
         bits[pick >> 6] |= ONE << np.uint64(pick & 63)

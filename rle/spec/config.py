@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from rle.connectors.registry import AnyConnector
 from rle.errors import ValidationError
 from rle.values import Value
 
+if TYPE_CHECKING:
+    from rle.spec.dataset import DatasetSpec
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 Aggregation = Literal["mean", "max", "sum"]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Device = Annotated[Literal["cuda", "cpu"], BeforeValidator(_lower)]
 
 
 class TrainerConfig(Value):
@@ -25,7 +34,7 @@ class TrainerConfig(Value):
 
     connector: AnyConnector
     """Where tables are read from and predictions are written to."""
-    device: Literal["cuda", "cpu"]
+    device: Device
     """Where the model trains and predicts. "cuda" needs a GPU and says so at once without one."""
     n_epochs: Positive
     """Passes over the training rows."""
@@ -41,19 +50,19 @@ class TrainerConfig(Value):
     """Epochs between validations."""
     patience: Positive = 5
     """Validations without improvement after which training stops."""
-    lr: Annotated[float, Field(gt=0.0)] = 0.001
+    lr: Annotated[FiniteFloat, Field(gt=0.0)] = 0.001
     """Learning rate at the start of the cosine."""
     T_max: Positive | None = None
     """Epochs the cosine takes to reach `eta_min`. None: `n_epochs`."""
-    eta_min: Annotated[float, Field(ge=0.0)] = 1e-8
+    eta_min: Annotated[FiniteFloat, Field(ge=0.0)] = 1e-8
     """Learning rate at the end of the cosine."""
     label_smoothing: bool = False
     """Whether classification targets are softened by `label_smoothing_alpha`."""
     label_smoothing_alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Share of the target spread evenly over the classes."""
-    clamp_min: float | None = 0.0
+    clamp_min: FiniteFloat | None = 0.0
     """Regression predictions below this are raised to it. None: no lower bound."""
-    clamp_max: float | None = 100.0
+    clamp_max: FiniteFloat | None = 100.0
     """Regression predictions above this are lowered to it. None: no upper bound."""
     channels: Positive = 128
     """Width of encoders, layers and head."""
@@ -87,7 +96,7 @@ class TrainerConfig(Value):
     shallow_embeddings_list: tuple[str, ...] = ()
     """Tables whose rows get a learnt vector each."""
 
-    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    weight_decay: Annotated[FiniteFloat, Field(ge=0.0)] = 1e-4
     """L2 penalty of the optimiser."""
     newest_children: Annotated[int, Field(ge=0, le=8)] = 2
     """How many of the newest visible neighbours of each relation get a weight. 0: off."""
@@ -110,9 +119,9 @@ class TrainerConfig(Value):
 
     num_workers: Annotated[int, Field(ge=0)] = 1
     """Training processes. 0: in this process, without Ray Train."""
-    cpus_per_worker: Annotated[float, Field(gt=0.0)] = 1.0
+    cpus_per_worker: Annotated[FiniteFloat, Field(gt=0.0)] = 1.0
     """CPU cores reserved per worker."""
-    gpus_per_worker: Annotated[float, Field(ge=0.0)] | None = None
+    gpus_per_worker: Annotated[FiniteFloat, Field(ge=0.0)] | None = None
     """GPUs reserved per worker. None: one with device="cuda", none with "cpu"."""
     sampler_workers: Annotated[int, Field(ge=0)] = 1
     """Threads per training process that sample ahead. 0: sample in the training thread."""
@@ -152,3 +161,18 @@ class TrainerConfig(Value):
     def num_layers(self) -> int:
         """Message-passing layers: `gnn_layers`, or one per fanout."""
         return self.gnn_layers or len(self.fanouts)
+
+    def check_against(self, dataset: DatasetSpec) -> None:
+        """Check the settings that name parts of a dataset.
+
+        Raises:
+            UnknownNameError: `shallow_embeddings_list` names a table that is not there.
+            ValidationError: It names an edge table, whose rows are no nodes.
+        """
+        for name in self.shallow_embeddings_list:
+            nodes = [table.name for table in dataset.node_tables]
+            if dataset.table(name).type == "edge":
+                raise ValidationError(
+                    f"TrainerConfig.shallow_embeddings_list names edge table {name!r}; its rows "
+                    f"are edges, not nodes. Node tables: {nodes}."
+                )

@@ -1,0 +1,81 @@
+"""GNN-RLE: temporal graph neural networks on relational databases, distributed by Ray."""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rle.connectors.duckdb import DuckDBConnector
+    from rle.connectors.local import LocalConnector
+    from rle.errors import ConnectionError, InternalError, ValidationError
+    from rle.spec.config import TrainerConfig
+    from rle.spec.dataset_handle import Dataset
+    from rle.spec.diagram import DatasetDiagram
+    from rle.spec.experiment import ExperimentConfig
+    from rle.spec.gnn_table import GNNTable
+    from rle.spec.metric import EvaluationMetric
+    from rle.spec.output import OutputConfig
+    from rle.spec.table import CandidateKey, ForeignKey
+    from rle.spec.task_handle import LinkTask, NodeTask, Task
+    from rle.values import ColumnDType, TaskType
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CandidateKey",
+    "ColumnDType",
+    "ConnectionError",
+    "Dataset",
+    "DatasetDiagram",
+    "DuckDBConnector",
+    "EvaluationMetric",
+    "ExperimentConfig",
+    "ForeignKey",
+    "GNNTable",
+    "InternalError",
+    "LinkTask",
+    "LocalConnector",
+    "NodeTask",
+    "OutputConfig",
+    "Task",
+    "TaskType",
+    "TrainerConfig",
+    "ValidationError",
+    "__version__",
+]
+
+# Where each name lives: loaded when it is asked for, so that `import rle` costs next to nothing.
+_HOMES = {
+    "CandidateKey": "rle.spec.table",
+    "ColumnDType": "rle.values",
+    "ConnectionError": "rle.errors",
+    "Dataset": "rle.spec.dataset_handle",
+    "DatasetDiagram": "rle.spec.diagram",
+    "DuckDBConnector": "rle.connectors.duckdb",
+    "EvaluationMetric": "rle.spec.metric",
+    "ExperimentConfig": "rle.spec.experiment",
+    "ForeignKey": "rle.spec.table",
+    "GNNTable": "rle.spec.gnn_table",
+    "InternalError": "rle.errors",
+    "LinkTask": "rle.spec.task_handle",
+    "LocalConnector": "rle.connectors.local",
+    "NodeTask": "rle.spec.task_handle",
+    "OutputConfig": "rle.spec.output",
+    "Task": "rle.spec.task_handle",
+    "TaskType": "rle.values",
+    "TrainerConfig": "rle.spec.config",
+    "ValidationError": "rle.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rle' has no attribute {name!r}")
+    value: object = pkgutil.resolve_name(f"{_HOMES[name]}:{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

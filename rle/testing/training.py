@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from rle.errors import DataError
+from rle.model.norms import BatchNorm
 from rle.training.job import TrainingJob
 from rle.training.protocols import Parts
 from rle.values import TaskType, Value
@@ -115,7 +116,7 @@ class TinyLoader:
         counts = np.ones(num_rows, np.float32)
         missing = len(self) * size - num_rows
         # Training wraps around; evaluation pads with rows that do not count.
-        order = np.concatenate([order, order[:missing]])
+        order = np.resize(order, len(self) * size)
         counts = np.concatenate([counts, np.full(missing, float(self._seed is not None))])
         for step in range(self._step, len(self)):
             if self._fault is not None:
@@ -166,7 +167,7 @@ class TinyModel(nn.Module):
             torch.manual_seed(seed)
             self.tables = nn.ModuleList([nn.Embedding(NUM_CODES, channels) for _ in range(2)])
             self.numbers = nn.Linear(NUM_NUMBERS, channels)
-            self.norm = nn.BatchNorm1d(channels) if batch_norm else nn.Identity()
+            self.norm = BatchNorm(1, channels) if batch_norm else None
             self.head = nn.Linear(channels, 1)
 
     def forward(self, batch: TinyBatch) -> Tensor:
@@ -176,7 +177,9 @@ class TinyModel(nn.Module):
             there = torch.nonzero(codes >= 0).reshape(-1)
             if len(there):  # as a relation without a row in this batch is skipped
                 x = x.index_add(0, there, table(codes[there]))
-        logits: Tensor = self.head(torch.relu(self.norm(x)))
+        if self.norm is not None:
+            x = self.norm([[(x, batch.weights)]])[0][0]
+        logits: Tensor = self.head(torch.relu(x))
         return logits
 
 

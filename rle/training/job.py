@@ -6,7 +6,9 @@ import contextlib
 import pkgutil
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
 
 from rle.errors import InternalError
 from rle.spec.config import TrainerConfig
@@ -46,7 +48,7 @@ class TrainingJob(Value, ABC):
     Subclasses add paths and specs, never data, and live at the top level of a module.
     """
 
-    folder: Path
+    folder: Annotated[Path, AfterValidator(Path.absolute)]
     """The run's own folder, on storage that every worker sees. A run with the same folder
     continues from the checkpoint it finds there."""
     config: TrainerConfig

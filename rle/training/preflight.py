@@ -1,0 +1,140 @@
+"""What can be known to fail is found before any long work: in seconds, reading labels at most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from rle.errors import DataError, UnknownNameError, ValidationError
+from rle.graph.task import read_labels
+from rle.ingest.labels import LabelCodec
+from rle.ingest.plan import check_columns, plan_table
+from rle.ingest.text import find_embedder
+from rle.spec.task import NodeTaskSpec
+from rle.training.device import check_device
+from rle.values import Split, TaskType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from rle.spec.config import TrainerConfig
+    from rle.spec.dataset import DatasetSpec
+
+
+FITTED = (Split.TRAIN, Split.VALIDATION)
+"""The splits that training reads."""
+
+
+def check_before_training(
+    dataset: DatasetSpec, config: TrainerConfig, *, needs_test: bool
+) -> tuple[LabelCodec, tuple[str, ...]]:
+    """Check device, tables, columns, text embedder, splits and labels.
+
+    Args:
+        dataset: What is trained on.
+        config: How.
+        needs_test: Whether there must be a test split too.
+
+    Returns:
+        How labels become targets, and what the user should be warned of.
+
+    Raises:
+        DeviceError: The device is not there.
+        ValidationError: It is a link task, or splits are missing.
+        UnknownNameError: A table or a column is not there.
+        MissingModelError: There is text and the embedder cannot be had.
+        DataError: A split is empty, or its labels do not fit the task.
+    """
+    check_device(config)
+    splits = (*FITTED, Split.TEST) if needs_test else FITTED
+    task = check_splits(dataset, needed=splits)
+    check_sources(dataset, text_embedder=config.text_embedder)
+    check_task_columns(dataset, task, splits)
+    labels = {split: read_labels(dataset.connector, task, split) for split in FITTED}
+    where = f"{task.name}.{task.target_column}"
+    codec = LabelCodec.fit(task.task_type, labels[Split.TRAIN], where=f"{where} (train)")
+    encoded = codec.encode(labels[Split.VALIDATION], where=f"{where} (validation)")
+    if task.task_type is TaskType.BINARY_CLASSIFICATION and encoded.min() == encoded.max():
+        raise DataError(
+            f"Column {where!r} of the validation table has one class only, "
+            f"{codec.classes[int(encoded[0])]!r}; nothing can be measured on it."
+        )
+    return codec, clamp_warnings(config, task.task_type, labels[Split.TRAIN])
+
+
+def check_before_prediction(dataset: DatasetSpec, config: TrainerConfig) -> None:
+    """Check device, tables, columns, text embedder and the test split.
+
+    Args:
+        dataset: What is predicted on.
+        config: The model's.
+
+    Raises:
+        The errors of `check_before_training`, labels apart.
+    """
+    check_device(config)
+    task = check_splits(dataset, needed=(Split.TEST,))
+    check_sources(dataset, text_embedder=config.text_embedder)
+    check_task_columns(dataset, task, (Split.TEST,))
+
+
+def check_splits(dataset: DatasetSpec, *, needed: Sequence[Split]) -> NodeTaskSpec:
+    """Raise ValidationError where a split is missing or the task is not a node task."""
+    task = dataset.task
+    if not isinstance(task, NodeTaskSpec):
+        raise ValidationError(
+            f"Task {task.name!r} is a {task.task_type.value} task; only node tasks are trained yet."
+        )
+    missing = [split.value for split in needed if split not in task.sources]
+    if missing:
+        raise ValidationError(
+            f"Task {task.name!r} has no {' and no '.join(missing)} table; add it to "
+            "task_data_source."
+        )
+    return task
+
+
+def check_sources(dataset: DatasetSpec, *, text_embedder: str) -> None:
+    """Raise where a table or column has gone, or text has no embedder."""
+    plans = [plan_table(table) for table in dataset.tables]
+    for plan in plans:
+        check_columns(plan, dataset.connector)
+    if any(plan.texts for plan in plans):
+        find_embedder(text_embedder)
+
+
+def check_task_columns(dataset: DatasetSpec, task: NodeTaskSpec, splits: Sequence[Split]) -> None:
+    """Raise where a task table lacks a column or has no rows; a test table needs no labels."""
+    for split in splits:
+        source = task.sources[split]
+        known = dataset.connector.arrow_schema(source).names
+        needed = [task.entity_column]
+        needed += [task.time_column] if task.time_column is not None else []
+        needed += [task.target_column] if split is not Split.TEST else []
+        for column in needed:
+            if column not in known:
+                raise UnknownNameError(f"column of {split.value} table {source}", column, known)
+        if dataset.connector.num_rows(source) == 0:
+            raise DataError(f"The {split.value} table {source} of task {task.name!r} has no rows.")
+
+
+def clamp_warnings(
+    config: TrainerConfig, task_type: TaskType, labels: pa.ChunkedArray
+) -> tuple[str, ...]:
+    """Warn where training labels lie outside what predictions are clamped to."""
+    if task_type is not TaskType.REGRESSION:
+        return ()
+    found = pc.min_max(labels).as_py()
+    low, high = config.clamp_min, config.clamp_max
+    below = low is not None and found["min"] < low
+    above = high is not None and found["max"] > high
+    if not below and not above:
+        return ()
+    warning = (
+        f"training labels lie between {found['min']:g} and {found['max']:g}, but predictions are "
+        f"clamped to {low} .. {high}; set TrainerConfig.clamp_min and clamp_max (None: no bound)"
+    )
+    return (warning,)

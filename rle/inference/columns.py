@@ -1,10 +1,11 @@
 """What an output table's columns are: original keys first, then what the model says.
 
 A prediction table has the task's entity column and time column exactly as they were in the task
-table (names, values and types), then PREDICTION in the label's own type, then for classification
-one PROBABILITY_<class> per class (float32; for a binary task both). A multilabel PREDICTION is the
-list of classes whose probability is above a half. An embedding table has the same key columns and
-EMBEDDING, a vector of float32. Where the entity is not in the graph, all but the keys are NULL.
+table (names, values and types), then PREDICTION in the label's own type (double where whole numbers
+are regressed), then for classification one PROBABILITY_<class> per class (float32; for a binary
+task both). A multilabel PREDICTION is the list of classes whose probability is at least a half. An
+embedding table has the same key columns and EMBEDDING, a vector of float32. Where the entity is not
+in the graph, all but the keys are NULL.
 """
 
 from __future__ import annotations
@@ -66,18 +67,20 @@ class PredictionColumns:
         self.schema = pa.schema(
             [
                 *keys.fields,
-                pa.field(prediction, codec.decode(_no_scores(codec)).type),
+                pa.field(prediction, _decode(codec, _no_scores(codec)).type),
                 *(pa.field(name, pa.float32()) for name in probabilities),
             ]
         )
 
     def batch(self, block: ScoreBlock) -> pa.RecordBatch:
         """Return the rows of a block."""
-        known = self._codec.decode(block.scores[block.is_known])
+        known = _decode(self._codec, block.scores[block.is_known])
         arrays = [*self._keys.rows(block), _spread(known, block.is_known)]
         if self._codec.task_type != TaskType.REGRESSION:
-            for column in _probabilities(block.scores, self._codec).T:
-                arrays.append(pa.array(column, pa.float32(), mask=~block.is_known))
+            arrays += [
+                pa.array(column, pa.float32(), mask=~block.is_known)
+                for column in _probabilities(block.scores, self._codec).T
+            ]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
@@ -122,6 +125,13 @@ def free_names(taken: Sequence[str], wanted: Sequence[str]) -> list[str]:
 def probability_classes(codec: LabelCodec) -> tuple[object, ...]:
     """Return the classes that have a probability of their own; none in regression."""
     return () if codec.task_type == TaskType.REGRESSION else tuple(codec.classes)
+
+
+def _decode(codec: LabelCodec, scores: NDArray[np.float32]) -> pa.Array:
+    """Labels in their own type; those of a regression on whole numbers are doubles."""
+    labels = codec.decode(scores)
+    single = codec.task_type == TaskType.REGRESSION and codec.class_type in ("float", "halffloat")
+    return labels.cast(pa.float32()) if single else labels
 
 
 def _no_scores(codec: LabelCodec) -> NDArray[np.float32]:

@@ -101,6 +101,16 @@ class MetricEvent(Event):
     """Passes over the training rows when it was measured."""
 
 
+class ReportEvent(Event):
+    """A table or a few lines that people read."""
+
+    type: Literal["report"] = "report"
+    name: str
+    """What it is about: "snapshot"."""
+    text: str
+    """Plain text of several lines."""
+
+
 class WarningEvent(Event):
     """Something the user should know; the run goes on."""
 
@@ -128,7 +138,13 @@ class ArtifactEvent(Event):
 
 
 AnyEvent = Annotated[
-    StatusEvent | ProgressEvent | MetricEvent | WarningEvent | ErrorEvent | ArtifactEvent,
+    StatusEvent
+    | ProgressEvent
+    | MetricEvent
+    | ReportEvent
+    | WarningEvent
+    | ErrorEvent
+    | ArtifactEvent,
     Field(discriminator="type"),
 ]
 _ANY: pydantic.TypeAdapter[AnyEvent] = pydantic.TypeAdapter(AnyEvent)

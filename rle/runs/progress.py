@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -23,6 +24,7 @@ from rle.runs.events import (
     ErrorEvent,
     MetricEvent,
     ProgressEvent,
+    ReportEvent,
     StatusEvent,
     WarningEvent,
 )
@@ -30,10 +32,20 @@ from rle.runs.events import (
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from rich.console import RenderableType
+
     from rle.runs.events import AnyEvent
 
 QUIET = (TRAINING_LOSS, LEARNING_RATE)
 """Metrics that come too often for a line of their own."""
+
+
+def as_text(renderable: RenderableType, *, width: int = 100) -> str:
+    """Return what rich would print, as plain lines of at most `width` characters."""
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    with console.capture() as captured:
+        console.print(renderable)
+    return captured.get().rstrip("\n")
 
 
 class ProgressDisplay:
@@ -85,6 +97,8 @@ class ProgressDisplay:
             self._show_metric(event)
         elif isinstance(event, StatusEvent):
             self._print(f"{event.status.value}: {event.message}" if event.message else None)
+        elif isinstance(event, ReportEvent):
+            self._print(event.text)
         elif isinstance(event, WarningEvent):
             self._print(f"warning: {event.message}", style="yellow")
         elif isinstance(event, ErrorEvent):

@@ -17,7 +17,7 @@ from rle.errors import ValidationError
 from rle.sampling.features import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
@@ -198,7 +198,7 @@ class BatchLoader:
         """Return the epoch and how many of its batches have been handed out."""
         return {"epoch": self._epoch, "step": self._step}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue from `state`: the next iteration begins at its step of its epoch."""
         self.set_epoch(state["epoch"])
         self._step = self._resume_at = state["step"]

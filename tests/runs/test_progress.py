@@ -9,6 +9,7 @@ from rle.runs.events import (
     ErrorEvent,
     MetricEvent,
     ProgressEvent,
+    ReportEvent,
     RunStatus,
     StatusEvent,
     WarningEvent,
@@ -53,6 +54,7 @@ def test_other_events_are_lines():
         StatusEvent(status=RunStatus.RUNNING),
         MetricEvent(name="validation_roc_auc", value=0.81234, step=3, epoch=1.0),
         MetricEvent(name="training_loss", value=0.3, step=3),
+        ReportEvent(name="snapshot", text="rows 7\nedges 3"),
         WarningEvent(message="label [7] is out of range"),
         ErrorEvent(error="DataError", message="no rows"),
         ArtifactEvent(name="training_curve", location="/tmp/curve.png"),
@@ -60,6 +62,8 @@ def test_other_events_are_lines():
     ]
     assert shown(events, terminal=False).splitlines() == [
         "validation roc auc 0.8123 after epoch 1",
+        "rows 7",
+        "edges 3",
         "warning: label [7] is out of range",
         "DataError: no rows",
         "wrote training curve: /tmp/curve.png",

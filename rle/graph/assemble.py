@@ -80,7 +80,7 @@ def open_parts(staging: Staging, table: int, infos: Sequence[PartInfo]) -> Parts
             f"Table {plan.table!r} has {num_rows:,} rows; a snapshot holds at most {MAX_ROWS:,} "
             "per table."
         )
-    batches = tuple(open_batch(staging.part(table, info.chunk)) for info in own)
+    batches = tuple(open_batch(staging.part(table, info.chunk, info.piece)) for info in own)
     return Parts(plan, batches, own, num_rows)
 
 

@@ -51,13 +51,13 @@ def build_snapshot(
     """
     plans = tuple(plan_table(table) for table in spec.tables)
     embedder = find_embedder(text_embedder) if any(plan.texts for plan in plans) else None
-    for plan in plans:
-        check_columns(plan, spec.connector)
     versions = _versions(spec)
     fingerprint = _fingerprint(spec, versions, embedder)
     final = folder / fingerprint
     if is_complete(final):
         return Snapshot.open(final)
+    for plan in plans:
+        check_columns(plan, spec.connector)
     with translated(f"Writing the graph snapshot to {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder)

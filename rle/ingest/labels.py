@@ -96,8 +96,14 @@ class LabelCodec(Value):
         if self.task_type is TaskType.REGRESSION:
             return _numbers(labels, where=where).astype(np.float32)
         values, owner = _class_values(self.task_type, labels, where=where)
-        known = pa.array(list(self.classes), _plain(values.slice(0, 0)).type)
-        found = pc.index_in(_plain(values), value_set=known)
+        plain = _plain(values)
+        try:
+            known = pa.array(list(self.classes), plain.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise DataError(
+                f"Column {where!r} is {values.type}, but the training labels are {self.class_type}."
+            ) from None
+        found = pc.index_in(plain, value_set=known)
         if found.null_count:
             example = values.filter(found.is_null())[0].as_py()
             raise DataError(

@@ -1,4 +1,4 @@
-"""One chunk of a table to one typed part on disk: the step that runs anywhere, alone."""
+"""One chunk of a table to typed parts on disk: the step that runs anywhere, alone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from rle.ingest.text import EmbedderSource, load_embedder
 from rle.values import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-    from rle.connectors.base import Chunk, Connector
+    from rle.connectors.base import Chunk
 
 _ATTEMPTS = 3
 
@@ -37,17 +39,18 @@ class Staging(Value):
     folder: str
     """Seen by every process that stages."""
 
-    def part(self, table: int, chunk: int) -> Path:
-        """Return where the part of one chunk of table number `table` lies."""
-        return Path(self.folder) / f"t{table}-{chunk:06d}.arrow"
+    def part(self, table: int, chunk: int, piece: int) -> Path:
+        """Return where one piece of one chunk of table number `table` lies."""
+        return Path(self.folder) / f"t{table}-{chunk:06d}-{piece:04d}.arrow"
 
 
 class PartInfo(Value):
-    """What was found while staging one chunk."""
+    """What was found while staging one piece of a chunk."""
 
     table: int
     """Index into `Staging.plans`."""
     chunk: int
+    piece: int
     num_rows: int
     num_null_keys: int = 0
     num_null_times: int = 0
@@ -57,47 +60,63 @@ class PartInfo(Value):
     """Per vector column its dimension; absent where all its values here are NULL."""
 
 
-def stage(staging: Staging, table: int, chunk: Chunk) -> PartInfo:
-    """Read a chunk, type its columns, embed its text and write one Arrow IPC file.
+def stage(staging: Staging, table: int, chunk: Chunk) -> list[PartInfo]:
+    """Read a chunk, type its columns, embed its text and write Arrow IPC files.
 
-    A chunk that cannot be read is tried again by itself before the build fails. Column names of
-    the part are "<what>:<column>", as `rle.graph` reads them back.
+    One file for every `chunk_rows` rows, so that memory is bounded even where the source cannot be
+    split, such as a CSV file. A chunk that cannot be read is tried again by itself before the
+    build fails. Column names of a part are "<what>:<column>", as `rle.graph` reads them back.
 
     Raises:
         DataError: Rows contradict the spec.
         ConnectionError: The source cannot be read, three times in a row.
-        StorageError: The part cannot be written.
+        StorageError: A part cannot be written.
     """
-    rows = _read(staging.connector, chunk)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return [
+                _write_part(staging, table, chunk.index, piece, rows)
+                for piece, rows in enumerate(_pieces(staging, table, chunk))
+            ]
+        except (ConnectionError, OSError):
+            if attempt == _ATTEMPTS:
+                raise
+            time.sleep(0.2 * 4**attempt)
+    raise AssertionError("unreachable")
+
+
+def _pieces(staging: Staging, table: int, chunk: Chunk) -> Iterator[pa.Table]:
+    """Yield the rows of a chunk in tables of about `chunk_rows` rows; at least one."""
+    most = staging.plans[table].chunk_rows
+    held: list[pa.RecordBatch] = []
+    num_held, is_first = 0, True
+    for batch in staging.connector.read(chunk):
+        held.append(batch)
+        num_held += batch.num_rows
+        if num_held >= most:
+            yield pa.Table.from_batches(held)
+            held, num_held, is_first = [], 0, False
+    if held and (num_held or is_first):
+        yield pa.Table.from_batches(held)
+    elif is_first:
+        schema = staging.connector.arrow_schema(chunk.source)
+        yield pa.schema([schema.field(name) for name in chunk.columns]).empty_table()
+
+
+def _write_part(staging: Staging, table: int, chunk: int, piece: int, rows: pa.Table) -> PartInfo:
     typed = _Typed(staging.plans[table], rows.num_rows)
     typed.add_roles(rows)
     typed.add_features(rows)
     typed.add_vectors(rows, staging.embedder)
     names, arrays = list(typed.arrays), list(typed.arrays.values())
     batch = pa.RecordBatch.from_arrays(arrays, names=names) if names else _rows_only(rows.num_rows)
-    path = staging.part(table, chunk.index)
+    path = staging.part(table, chunk, piece)
     try:
-        with pa.ipc.new_file(path, batch.schema) as writer:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
             writer.write_batch(batch)
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {error.strerror or error}.") from None
-    return PartInfo(table=table, chunk=chunk.index, num_rows=rows.num_rows, **typed.found)
-
-
-def _read(connector: Connector, chunk: Chunk) -> pa.Table:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            batches = list(connector.read(chunk))
-        except (ConnectionError, OSError):
-            if attempt == _ATTEMPTS:
-                raise
-            time.sleep(0.2 * 4**attempt)
-        else:
-            if batches:
-                return pa.Table.from_batches(batches).combine_chunks()
-            schema = connector.arrow_schema(chunk.source)
-            return pa.schema([schema.field(name) for name in chunk.columns]).empty_table()
-    raise AssertionError("unreachable")
+    return PartInfo(table=table, chunk=chunk, piece=piece, num_rows=rows.num_rows, **typed.found)
 
 
 def _rows_only(num_rows: int) -> pa.RecordBatch:

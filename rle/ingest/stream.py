@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rle.connectors.base import Chunk
@@ -45,47 +47,58 @@ def stage_all(
     """
     run = _inline if num_workers == 0 else _with_ray
     found: list[PartInfo] = []
-    for info in run(staging, work):
-        found.append(info)
-        on_progress(len(found), len(work))
-    return sorted(found, key=lambda info: (info.table, info.chunk))
+    for done, infos in enumerate(run(staging, work), 1):
+        found += infos
+        on_progress(done, len(work))
+    return sorted(found, key=lambda info: (info.table, info.chunk, info.piece))
 
 
-def _inline(staging: Staging, work: Sequence[Work]) -> Iterator[PartInfo]:
+def _inline(staging: Staging, work: Sequence[Work]) -> Iterator[list[PartInfo]]:
     for table, chunk in work:
         yield stage(staging, table, chunk)
 
 
-def _with_ray(staging: Staging, work: Sequence[Work]) -> Iterator[PartInfo]:
+def _with_ray(staging: Staging, work: Sequence[Work]) -> Iterator[list[PartInfo]]:
     import ray.data
 
-    context = ray.data.DataContext.get_current()
-    shown = context.enable_progress_bars
-    context.enable_progress_bars = False
     items = [{"table": table, "chunk": chunk.to_json()} for table, chunk in work]
 
     def run(item: dict[str, Any]) -> dict[str, Any]:
         return _stage_item(staging, item)
 
-    try:
+    with _quiet():
         # One pipeline for all tables: each costs seconds however little it does. One block per
         # chunk, so that a lost worker costs the chunks it held and no others.
         done = ray.data.from_items(items, override_num_blocks=len(items)).map(run)
         for row in done.iter_rows():
             if row["error"]:
                 raise _unpacked(row["error"])
-            yield PartInfo.from_json(row["info"])
+            yield [PartInfo.from_json(info) for info in row["infos"]]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray Data's plan and bars off the screen: the caller shows progress of its own."""
+    import ray.data
+
+    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    shown, level = context.enable_progress_bars, logger.level
+    context.enable_progress_bars = False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
         context.enable_progress_bars = shown
+        logger.setLevel(level)
 
 
 def _stage_item(staging: Staging, item: dict[str, Any]) -> dict[str, Any]:
     try:
-        info = stage(staging, item["table"], Chunk.from_json(item["chunk"]))
+        infos = stage(staging, item["table"], Chunk.from_json(item["chunk"]))
     except RLEError as error:
         # As a value: Ray would wrap a raised error, and the user would read Ray's frames.
-        return {"info": "", "error": pickle.dumps(error)}
-    return {"info": info.to_json(), "error": b""}
+        return {"infos": [], "error": pickle.dumps(error)}
+    return {"infos": [info.to_json() for info in infos], "error": b""}
 
 
 def _unpacked(error: bytes) -> RLEError:

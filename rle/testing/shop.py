@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import duckdb
 import numpy as np
@@ -48,7 +48,7 @@ class TableFacts:
     """Column to "table.column"."""
     time_column: str | None = None
     dtypes: Mapping[str, str] = field(default_factory=dict)
-    type: str = "node"
+    type: Literal["node", "edge"] = "node"
 
 
 FACTS: dict[str, TableFacts] = {

@@ -1,0 +1,104 @@
+"""The first states of nodes: their encoded rows, their ages and what is known of their children.
+
+Shapes: N nodes of a frontier, B rows, C channels, E extra features.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from rle.model.encoders import TableEncoder
+from rle.model.states import Factored
+from rle.model.time import AGE_DIMS, age_features, days_between
+from rle.model.weights import uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rle.model.spec import ModelSpec
+    from rle.model.tensors import TensorBatch, TensorHop, TensorRows
+    from rle.sampling.batch import FrontierKey
+
+COUNT_DIMS = 2
+COUNT_SCALE = 3.0
+# Below this many nodes per distinct row, one row per node is cheaper than a look-up and a scatter.
+_MIN_REUSE = 1.25
+
+
+class TableInput(nn.Module):
+    """First states of the nodes of one table, at every depth."""
+
+    def __init__(self, table: str, spec: ModelSpec) -> None:
+        super().__init__()
+        layout = spec.graph.table(table)
+        self.table, self.depth = table, spec.num_layers
+        self.encoder = TableEncoder(layout, spec.stats.table(table), spec)
+        self.has_ages = spec.use_temporal_encoder and layout.has_time
+        self.num_stamps = len(layout.stamp_columns) if spec.age_features else 0
+        self.counted = [spec.graph.relations.index(r) for r in spec.counted_relations(table)]
+        targets = (spec.graph.table(r.target) for r in spec.counted_relations(table))
+        count_dims = sum(COUNT_DIMS + AGE_DIMS * t.has_time for t in targets)
+        num_extra = AGE_DIMS * (self.has_ages + self.num_stamps) + count_dims
+        self.out_weight = uniform(spec.channels, spec.channels)
+        self.out_bias = nn.Parameter(torch.zeros(spec.channels))
+        self.extra_weight = uniform(num_extra, spec.channels)
+
+    def forward(self, batch: TensorBatch) -> dict[FrontierKey, Factored]:
+        """Encode the table's distinct rows once, for all its frontiers down to the last layer."""
+        keys = [key for key in batch.index if key[1] == self.table and key[0] <= self.depth]
+        rows = batch.tables[self.table]
+        sizes = [batch.index[key].shape[0] for key in keys]
+        if self._is_row_per_node(rows, sum(sizes)):
+            joined = torch.cat([batch.index[key] for key in keys])
+            blocks = self.encoder(rows.take(joined)).split(sizes)
+            return {
+                key: self._state(block, None, batch, key)
+                for key, block in zip(keys, blocks, strict=True)
+            }
+        block = self.encoder(rows)
+        return {key: self._state(block, batch.index[key], batch, key) for key in keys}
+
+    def _is_row_per_node(self, rows: TensorRows, num_nodes: int) -> bool:
+        narrow = 2 * rows.width <= self.out_weight.shape[0]
+        return narrow and not rows.lists and num_nodes <= _MIN_REUSE * rows.num_rows
+
+    def _state(
+        self, block: Tensor, index: Tensor | None, batch: TensorBatch, key: FrontierKey
+    ) -> Factored:
+        extra = self.extra_features(batch, key)
+        weight = self.extra_weight[: extra.shape[1]]
+        return Factored(block, index, extra, self.out_weight, self.out_bias, weight)
+
+    def extra_features(self, batch: TensorBatch, key: FrontierKey) -> Tensor:
+        """Features of nodes that depend on their seed, float32 [N, E].
+
+        The age of the row, the ages of its datetime columns, then, for nodes that were expanded,
+        count and age of the newest visible row of each relation. The deepest nodes lack the last
+        group, which is why it comes last.
+        """
+        index = batch.index[key]
+        parts: list[Tensor] = []
+        if self.has_ages:
+            parts.append(age_features(batch.ages[key]))
+        if self.num_stamps:
+            seed_times = batch.times.index_select(0, batch.seed[key])
+            stamps = batch.tables[self.table].stamps.index_select(0, index)
+            parts += [age_features(days_between(seed_times, s)) for s in stamps.unbind(1)]
+        if self.counted and key[0] < self.depth:
+            hops = {h.relation: h for h in batch.hops if (h.depth, h.source) == key}
+            parts += self._counts([hops[relation] for relation in self.counted])
+        if not parts:
+            return torch.empty(index.shape[0], 0, device=index.device)
+        return torch.cat(parts, dim=1)
+
+    def _counts(self, hops: Sequence[TensorHop]) -> list[Tensor]:
+        parts = []
+        for hop in hops:
+            seen = (hop.count > 0).float()
+            parts.append(torch.stack([hop.count.log1p() / COUNT_SCALE, seen], dim=1))
+            if hop.newest_age is not None:
+                parts.append(age_features(hop.newest_age))
+        return parts

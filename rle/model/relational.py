@@ -1,0 +1,77 @@
+"""The whole model: trees in, outputs out.
+
+Shapes: S seeds, C channels, O outputs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from rle.model.heads import Head
+from rle.model.inputs import TableInput
+from rle.model.sage import SageLayer
+from rle.model.spec import ModelSpec
+from rle.model.states import Dense
+
+if TYPE_CHECKING:
+    from rle.graph.snapshot import Snapshot
+    from rle.model.states import State
+    from rle.model.tensors import TensorBatch
+    from rle.sampling.batch import FrontierKey
+
+__all__ = ["ModelSpec", "RelationalModel"]
+
+
+class RelationalModel(nn.Module):
+    """A relational GNN for one entity table.
+
+    Built from its spec alone, with weights that depend on `spec.seed` only; `bind` it to a
+    snapshot before the first batch. Its `state_dict` holds all that prediction needs except what
+    `bind` derives.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed)
+            self.tables = spec.tables_within(spec.num_layers)
+            self.inputs = nn.ModuleList(TableInput(table, spec) for table in self.tables)
+            self.layers = nn.ModuleList(
+                SageLayer(layer, spec) for layer in range(1, spec.num_layers + 1)
+            )
+            self.join = nn.Linear(spec.channels * (spec.num_layers + 1), spec.channels)
+            self.head = Head(spec)
+
+    def bind(self, snapshot: Snapshot) -> None:
+        """Learn which code of `snapshot` is which value of the vocabularies."""
+        for module in self.inputs:
+            assert isinstance(module, TableInput)
+            module.encoder.bind(snapshot.tables[module.table])
+
+    def forward(self, batch: TensorBatch) -> Tensor:
+        """Outputs of the head, [S, O]; `rle.model.heads.Objective` reads them."""
+        outputs: Tensor = self.head(self.embed(batch), batch)
+        return outputs
+
+    def embed(self, batch: TensorBatch) -> Tensor:
+        """One vector per seed, [S, C]: its state before and after every layer, joined."""
+        return self.propagate(self.encode(batch), batch)
+
+    def encode(self, batch: TensorBatch) -> dict[FrontierKey, State]:
+        """First states of every frontier that the root can see."""
+        return {key: state for module in self.inputs for key, state in module(batch).items()}
+
+    def propagate(self, states: dict[FrontierKey, State], batch: TensorBatch) -> Tensor:
+        """All layers over the first states, then the join at the root, [S, C]."""
+        root = (0, self.spec.entity_table)
+        history = [states[root].rows()]
+        for layer in self.layers:
+            values = layer(states, batch)
+            history.append(values[root])
+            states = {key: Dense(rows) for key, rows in values.items()}
+        joined: Tensor = self.join(torch.cat(history, dim=1))
+        return joined

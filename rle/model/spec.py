@@ -1,0 +1,136 @@
+"""Everything a model is made of, without its weights and without a snapshot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from rle.ingest.labels import LabelCodec
+
+from rle.errors import ValidationError
+from rle.graph.schema import GraphSchema, Relation
+from rle.ingest.stats import CategoryStats, DatasetStats
+from rle.spec.config import Aggregation
+from rle.values import TaskType, Value
+
+if TYPE_CHECKING:
+    from rle.spec.config import TrainerConfig
+
+NUM_RESERVED = 2
+"""Vocabulary entries before the first value: NULL, and rare or unknown."""
+
+
+class ModelSpec(Value):
+    """Enough to rebuild a model and read its outputs; weights are in its `state_dict`.
+
+    The fields after `labels` are those of TrainerConfig that shape a model; their meaning is
+    documented there.
+    """
+
+    graph: GraphSchema
+    stats: DatasetStats
+    """Statistics of the rows visible to training; prediction never refits them."""
+    entity_table: str
+    labels: LabelCodec
+    """How labels become targets and outputs become values again. Carries the task type."""
+    metric: str
+    """Name of the evaluation metric; an absolute one makes regression minimise absolute error."""
+    seed: int = 42
+    channels: int = 128
+    num_layers: int = 2
+    conv_aggregation: Aggregation = "mean"
+    hetero_conv_aggregation: Aggregation = "sum"
+    gnn_norm: Literal["batch_norm", "layer_norm", "instance_norm"] = "layer_norm"
+    head_layers: int = 1
+    head_norm: Literal["batch_norm", "layer_norm"] = "batch_norm"
+    use_temporal_encoder: bool = True
+    newest_children: int = 2
+    sum_beside_mean: bool = True
+    count_features: bool = True
+    age_features: bool = True
+    dropout: float = 0.2
+    min_category_count: int = 5
+    max_categories: int = 2000
+    label_smoothing: bool = False
+    label_smoothing_alpha: float = 0.1
+    clamp_min: float | None = 0.0
+    clamp_max: float | None = 100.0
+
+    @classmethod
+    def from_config(
+        cls,
+        config: TrainerConfig,
+        *,
+        graph: GraphSchema,
+        stats: DatasetStats,
+        entity_table: str,
+        labels: LabelCodec,
+        metric: str,
+    ) -> ModelSpec:
+        """Take from `config` what shapes a model.
+
+        Raises:
+            ValidationError: `config.shallow_embeddings_list` is not empty, which node tasks on
+                unseen rows cannot use.
+        """
+        if config.shallow_embeddings_list:
+            raise ValidationError(
+                f"TrainerConfig.shallow_embeddings_list is {list(config.shallow_embeddings_list)}, "
+                "but learnt row vectors are not available for node tasks. Leave it empty."
+            )
+        own = set(cls.model_fields) - {"graph", "stats", "entity_table", "labels", "metric"}
+        return cls(
+            graph=graph,
+            stats=stats,
+            entity_table=entity_table,
+            labels=labels,
+            metric=metric,
+            **{name: getattr(config, name) for name in own},
+        )
+
+    @property
+    def task_type(self) -> TaskType:
+        """What is predicted."""
+        return TaskType(self.labels.task_type)
+
+    @property
+    def num_outputs(self) -> int:
+        """Columns of the model's output: one per class, or one."""
+        several = (TaskType.MULTICLASS_CLASSIFICATION, TaskType.MULTILABEL_CLASSIFICATION)
+        return len(self.labels.classes) if self.task_type in several else 1
+
+    @property
+    def num_aggregates(self) -> int:
+        """Ways in which the children of one relation are pooled, each with its own weights."""
+        return 1 + int(self.has_sum) + self.newest_children
+
+    @property
+    def has_sum(self) -> bool:
+        """Whether a sum is pooled beside `conv_aggregation`; beside a sum it would be a copy."""
+        return self.sum_beside_mean and self.conv_aggregation != "sum"
+
+    def tables_at(self, depth: int) -> tuple[str, ...]:
+        """Tables that a tree can reach in exactly `depth` hops, in schema order."""
+        reached = {self.entity_table}
+        for _ in range(depth):
+            reached = {r.target for r in self.graph.relations if r.source in reached}
+        return tuple(t.name for t in self.graph.tables if t.name in reached)
+
+    def tables_within(self, depth: int) -> tuple[str, ...]:
+        """Tables that a tree can reach in at most `depth` hops, in schema order."""
+        reached = {name for d in range(depth + 1) for name in self.tables_at(d)}
+        return tuple(t.name for t in self.graph.tables if t.name in reached)
+
+    def counted_relations(self, table: str) -> tuple[Relation, ...]:
+        """Relations of `table` whose visible rows are counted for its nodes."""
+        if not self.count_features:
+            return ()
+        return tuple(r for r in self.graph.relations_from(table) if r.many)
+
+    def vocabulary(self, stats: CategoryStats) -> tuple[str, ...]:
+        """Values of a column that have a vector of their own, most frequent first."""
+        frequent = (
+            value
+            for value, count in zip(stats.values, stats.counts, strict=True)
+            if count >= self.min_category_count
+        )
+        return tuple(value for value, _ in zip(frequent, range(self.max_categories), strict=False))

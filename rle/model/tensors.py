@@ -1,0 +1,191 @@
+"""The numpy batch of `rle.sampling` as torch tensors on a device.
+
+Shapes: S seeds, N nodes of one frontier, P parents and n children of one hop, q newest links,
+U distinct rows of one table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from rle.sampling.batch import Batch, FrontierKey, Hop, Rows
+
+    Move: TypeAlias = Callable[[NDArray[np.generic]], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorHop:
+    """One relation below a frontier; its piece is the n children, then the extras."""
+
+    relation: int
+    depth: int
+    source: str
+    target: str
+    first: int
+    """Where the piece begins in the child frontier."""
+    num_children: int
+    num_extra: int
+    offset: Tensor
+    """int64 [P + 1], children of each parent within the piece."""
+    parent: Tensor
+    """int64 [n], parent of each child, ascending."""
+    degree: Tensor
+    """float32 [P], children of each parent."""
+    count: Tensor
+    """float32 [P], visible neighbours before the fanout cut them."""
+    newest_parent: Tensor
+    """int64 [q], parents of the newest links."""
+    newest_rank: Tensor
+    """int64 [q], 0 for the newest child of a parent, 1 for the second newest, and so on."""
+    newest_child: Tensor
+    """int64 [q], node of the piece."""
+    newest_width: int
+    """M: how many ranks the sampler was asked for."""
+    newest_age: Tensor | None
+    """float32 [P], days since the newest visible neighbour, NaN where there is none."""
+
+    @property
+    def num_parents(self) -> int:
+        """P."""
+        return self.degree.shape[0]
+
+    @property
+    def size(self) -> int:
+        """Nodes of the piece, extras included."""
+        return self.num_children + self.num_extra
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRows:
+    """Features of distinct rows; see `rle.sampling.batch.Rows`."""
+
+    numbers: Tensor
+    codes: Tensor
+    stamps: Tensor
+    vectors: Mapping[str, Tensor]
+    lists: Mapping[str, tuple[Tensor, Tensor]]
+
+    @property
+    def num_rows(self) -> int:
+        """U."""
+        return self.numbers.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Values per row over all fixed-size blocks."""
+        blocks = [self.numbers, self.codes, self.stamps, *self.vectors.values()]
+        return sum(block.shape[1] for block in blocks)
+
+    def take(self, index: Tensor) -> TensorRows:
+        """Repeat rows: one per entry of int64 [N] `index`. Not for tables with list columns."""
+        return TensorRows(
+            numbers=self.numbers.index_select(0, index),
+            codes=self.codes.index_select(0, index),
+            stamps=self.stamps.index_select(0, index),
+            vectors={name: block.index_select(0, index) for name, block in self.vectors.items()},
+            lists={},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TensorBatch:
+    """A batch on a device; see `rle.sampling.batch.Batch`."""
+
+    positions: Tensor
+    weights: Tensor
+    labels: Tensor | None
+    times: Tensor
+    """int64 [S], nanoseconds since the epoch."""
+    hops: tuple[TensorHop, ...]
+    seed: Mapping[FrontierKey, Tensor]
+    """int64 [N] per frontier: the seed that owns each node."""
+    tables: Mapping[str, TensorRows]
+    index: Mapping[FrontierKey, Tensor]
+    """int64 [N] per frontier: row of `tables[table]`."""
+    ages: Mapping[FrontierKey, Tensor]
+
+
+def to_tensors(batch: Batch, device: torch.device | str, *, pin: bool = False) -> TensorBatch:
+    """Copy a batch to `device`; on the CPU nothing but int32 indices is copied.
+
+    Args:
+        batch: Numpy batch, left as it is. On the CPU the result shares its memory.
+        device: Where to.
+        pin: Copy through pinned memory and do not wait for it. Only useful with a CUDA device.
+    """
+    target = torch.device(device)
+    move = partial(_move, device=target, pin=pin and target.type == "cuda")
+    trees = batch.trees
+    return TensorBatch(
+        positions=move(batch.positions),
+        weights=move(batch.weights),
+        labels=None if batch.labels is None else move(batch.labels),
+        times=move(trees.times),
+        hops=tuple(
+            _hop(hop, age, move) for hop, age in zip(trees.hops, batch.newest_ages, strict=True)
+        ),
+        seed={key: move(_wide(frontier.seed)) for key, frontier in trees.frontiers.items()},
+        tables={name: _rows(rows, move) for name, rows in batch.tables.items()},
+        index={key: move(_wide(index)) for key, index in batch.index.items()},
+        ages={key: move(age) for key, age in batch.ages.items()},
+    )
+
+
+def _move(array: NDArray[np.generic], *, device: torch.device, pin: bool) -> Tensor:
+    if not array.flags.writeable or not array.flags.c_contiguous:
+        array = array.copy()  # torch cannot express read-only memory
+    tensor = torch.from_numpy(array)
+    if device.type == "cpu":
+        return tensor
+    return (tensor.pin_memory() if pin else tensor).to(device, non_blocking=pin)
+
+
+def _wide(array: NDArray[np.generic]) -> NDArray[np.int64]:
+    # torch's gathers and scatters are at their fastest with int64.
+    return array.astype(np.int64)
+
+
+def _rows(rows: Rows, move: Move) -> TensorRows:
+    return TensorRows(
+        numbers=move(rows.numbers),
+        codes=move(_wide(rows.codes)),
+        stamps=move(rows.stamps),
+        vectors={name: move(block) for name, block in rows.vectors.items()},
+        lists={name: (move(off), move(_wide(codes))) for name, (off, codes) in rows.lists.items()},
+    )
+
+
+def _hop(hop: Hop, newest_age: NDArray[np.float32] | None, move: Move) -> TensorHop:
+    offset = _wide(hop.offset)
+    degree = np.diff(offset)
+    newest_parent, newest_rank = np.nonzero(hop.newest >= 0)
+    newest_child = _wide(hop.newest[newest_parent, newest_rank]) - hop.first
+    return TensorHop(
+        relation=hop.relation,
+        depth=hop.depth,
+        source=hop.source,
+        target=hop.target,
+        first=hop.first,
+        num_children=int(offset[-1]),
+        num_extra=hop.num_extra,
+        offset=move(offset),
+        parent=move(np.repeat(np.arange(degree.size), degree)),
+        degree=move(degree.astype(np.float32)),
+        count=move(hop.count.astype(np.float32)),
+        newest_parent=move(newest_parent),
+        newest_rank=move(newest_rank),
+        newest_child=move(newest_child),
+        newest_width=hop.newest.shape[1],
+        newest_age=None if newest_age is None else move(newest_age),
+    )

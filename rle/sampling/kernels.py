@@ -1,5 +1,7 @@
 """The walk over a snapshot's flat arrays, compiled. The only file that knows numba.
 
+It is one file because numba's cache looks only at the file of the kernel it stored.
+
 Kernels release the GIL and see numpy arrays and integers only. One call expands a whole batch over
 all hops, so what Python costs is paid once. Nothing is compiled on import: `load` compiles each
 kernel for its one signature, or reads it from numba's cache, when the first sampler is built.
@@ -11,6 +13,7 @@ neighbours of one parent, k of them kept, T tables, N nodes, U distinct rows.
 from __future__ import annotations
 
 import functools
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -35,22 +38,37 @@ ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 MANY, LINK_START, OFFSET_START, STRIDE, TABLE, FANOUT, SOURCE, TARGET, SALT = range(9)
 """Columns of the plan, int64 [H, 9]. TABLE is the target's row in `clocks`; SOURCE and TARGET are
 frontiers; the LINK_START of a parent relation includes its column."""
-ADDRESS, NUM_TIMED, SHIFT, BUCKET_START, FIRST_TIME = range(5)
-"""Columns of the clocks, int64 [T, 5]. ADDRESS 0: no time, everything is visible."""
+ADDRESS, NUM_TIMED, FIRST_TIME, SHIFT, BUCKET_START, NUM_BUCKETS = range(6)
+"""Columns of the clocks, int64 [T, 6]. ADDRESS 0: no time, or none that is not NULL."""
 FRONTIER_START, HOP_FIRST, HOP_EXTRA, HOP_FACTS = range(4)
 """Rows of the layout a call reports, int64 [4, max(F, H) + 1], in nodes or in int32s."""
 
 DONE, NODES_FULL, FACTS_FULL, BAD_ROW = range(4)
 """What `sample_trees` returns."""
 
-AHEAD = 12
+_LOADING = threading.Lock()
+
+AHEAD = 16
 """Parents between a prefetch and its use: one miss hides behind the work of the others."""
 
 
 def kernel(function: F) -> F:
     """Compile `function` on first use, without bounds checks and without the GIL."""
-    compiled = njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")(function)
+    options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+    try:
+        compiled = njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder that numba may write its cache to: compile in every process
+        compiled = njit(**options)(function)
     return cast("F", compiled)
+
+
+def _call_prefetch(builder: Any, pointer: Any) -> None:
+    pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    flag = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
+    insert: Any = cgutils.get_or_insert_function
+    function = insert(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [pointer, flag(0), flag(3), flag(1)])
 
 
 def _prefetch(typing: Any, array: Any, index: Any) -> Any:
@@ -58,12 +76,7 @@ def _prefetch(typing: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        pointer = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
-        flag = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
-        insert: Any = cgutils.get_or_insert_function
-        function = insert(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [pointer, flag(0), flag(3), flag(1)])
+        _call_prefetch(builder, builder.gep(data, [args[1]]))
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
@@ -101,10 +114,45 @@ def _load_int64(typing: Any, address: Any, index: Any) -> Any:
     return types.int64(types.int64, types.int64), generate
 
 
+def _prefetch_int64(typing: Any, address: Any, index: Any) -> Any:
+    """Ask for what `load_int64` will read."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        _call_prefetch(builder, builder.gep(pointer, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _get(typing: Any, array: Any, index: Any) -> Any:
+    """`array[index]` without the test for a negative index, which costs as much as the load."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.load(builder.gep(data, [args[1]]))
+
+    return array.dtype(array, types.int64), generate
+
+
+def _put(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """`array[index] = value`, as `get`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        builder.store(args[2], builder.gep(data, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), generate
+
+
+get: Any = intrinsic(_get)
+put: Any = intrinsic(_put)
 prefetch: Any = intrinsic(_prefetch)
 high_product: Any = intrinsic(_high_product)
 lowest_bit: Any = intrinsic(_lowest_bit)
 load_int64: Any = intrinsic(_load_int64)
+prefetch_int64: Any = intrinsic(_prefetch_int64)
 
 
 @kernel
@@ -116,40 +164,38 @@ def mix(x: np.uint64) -> np.uint64:
 
 
 @kernel
-def rows_before(clock: Array, buckets: Array, time: int) -> int:
-    """Count the rows of a table with a time before `time`: a bucket look-up, then a bisection."""
-    address, n = clock[ADDRESS], clock[NUM_TIMED]
-    if address == 0 or n == 0:
-        return int(n)
-    if time <= clock[FIRST_TIME]:
-        return 0
-    if time > load_int64(address, n - 1):
-        return int(n)
-    # The span of int64 needs 64 unsigned bits.
-    age: Any = np.uint64(time) - np.uint64(clock[FIRST_TIME])
-    bucket: Any = clock[BUCKET_START] + np.int64(age >> np.uint64(clock[SHIFT]))
-    first, last = int(buckets[bucket]), int(buckets[bucket + 1])
-    while first < last:
-        middle = (first + last) >> 1
-        if load_int64(address, middle) < time:
-            first = middle + 1
-        else:
-            last = middle
-    return int(first)
+def bucket_bounds(clock: Array, buckets: Array, time: int) -> tuple[int, int]:
+    """Return two row numbers with the number of rows before `time` between them."""
+    bucket: Any = np.int64(0)
+    if time > clock[FIRST_TIME]:
+        # The span of int64 needs 64 unsigned bits.
+        age: Any = np.uint64(time) - np.uint64(clock[FIRST_TIME])
+        bucket = min(np.int64(age >> np.uint64(clock[SHIFT])), clock[NUM_BUCKETS] - 1)
+    bucket += clock[BUCKET_START]
+    return np.int64(buckets[bucket]), np.int64(buckets[bucket + 1])  # type: ignore[return-value]
 
 
 @kernel
-def find_cutoffs(times: Array, inclusive: int, clocks: Array, buckets: Array, out: Array) -> None:
-    """Fill int32 [T, S]: how many rows of each table each seed may see."""
+def find_cutoffs(bounds: Array, clocks: Array, buckets: Array, out: Array) -> None:
+    """Fill int32 [T, S]: how many rows of each table are before each of the int64 [S] bounds."""
     for table in range(clocks.shape[0]):
         clock = clocks[table]
-        cutoff = np.int32(0)
-        for s in range(times.size):
-            if s == 0 or times[s] != times[s - 1]:
-                # The rows up to a time are those before the next nanosecond.
-                bound = times[s] + (inclusive if times[s] < LAST_TIME else 0)
-                cutoff = np.int32(rows_before(clock, buckets, bound))
-            out[table, s] = cutoff
+        address = clock[ADDRESS]
+        if address == 0:
+            out[table] = clock[NUM_TIMED]
+            continue
+        for s in range(bounds.size):
+            if s + AHEAD < bounds.size:
+                first, last = bucket_bounds(clock, buckets, bounds[s + AHEAD])
+                prefetch_int64(address, (first + last) >> 1)
+            first, last = bucket_bounds(clock, buckets, bounds[s])
+            while first < last:
+                middle = (first + last) >> 1
+                if load_int64(address, middle) < bounds[s]:
+                    first = middle + 1
+                else:
+                    last = middle
+            out[table, s] = first
 
 
 @kernel
@@ -160,11 +206,11 @@ def count_below(links: Array, first: int, last: int, cutoff: int) -> int:
     while n > 16:
         half = n >> 1
         # Written without a branch on the data: a wrong guess costs more than the step.
-        first += half if links[first + half - 1] < cutoff else 0
+        first += half if get(links, first + half - 1) < cutoff else 0
         n -= half
     found = 0
     for j in range(first, first + n):
-        found += 1 if links[j] < cutoff else 0
+        found += 1 if get(links, j) < cutoff else 0
     return first - start + found
 
 
@@ -198,7 +244,7 @@ def draw_large(key: np.uint64, n: int, fewer: int, bits: Array, summary: Array) 
 def emit(links: Array, first: int, word: np.uint64, nodes: Array, pos: int) -> int:
     """Append the entries of `links[first : first + 64]` whose bit is set, in order."""
     while word:
-        nodes[pos] = links[first + lowest_bit(word)]
+        put(nodes, pos, get(links, first + lowest_bit(word)))
         pos += 1
         word &= word - ONE
     return pos
@@ -269,16 +315,18 @@ def follow(
     """Append the visible parent of each node in `begin:end`."""
     start, stride, num = hop[LINK_START], hop[STRIDE], end - begin
     first = pos
+    counts, parents = at + num + 1, at + 2 * num + 1
     for i in range(num):
-        prefetch(links, start + np.int64(nodes[begin + i + AHEAD]) * stride)
-        s = nodes[size + begin + i]
-        parent = links[start + np.int64(nodes[begin + i]) * stride]
-        is_visible = 0 <= parent < cutoffs[s]
+        prefetch(links, start + get(nodes, begin + i + AHEAD) * stride)
+        s = get(nodes, size + begin + i)
+        parent: Any = get(links, start + get(nodes, begin + i) * stride)
+        is_visible: Any = np.int64((parent >= 0) & (parent < get(cutoffs, s)))
         # Written always, kept only if visible: no branch to mispredict.
-        nodes[pos], nodes[size + pos] = parent, s
-        nodes[at + i] = pos - first
-        nodes[at + num + 1 + i] = is_visible
-        nodes[at + 2 * num + 1 + i] = parent if is_visible else -1
+        put(nodes, pos, parent)
+        put(nodes, size + pos, s)
+        put(nodes, at + i, pos - first)
+        put(nodes, counts + i, is_visible)
+        put(nodes, parents + i, parent if is_visible else -1)
         pos += is_visible
     nodes[at + num] = pos - first
     return pos
@@ -362,14 +410,15 @@ def expand(
     first, missing = pos, 0
     for i in range(num):
         if i + 2 * AHEAD < num:
-            prefetch(offsets, lists + nodes[begin + i + 2 * AHEAD])
+            prefetch(offsets, lists + get(nodes, begin + i + 2 * AHEAD))
         if i + AHEAD < num:
-            ahead = lists + nodes[begin + i + AHEAD]
-            prefetch(links, start + offsets[ahead])
-            prefetch(links, start + ((np.int64(offsets[ahead]) + offsets[ahead + 1]) >> 1))
-        v, s = np.int64(nodes[begin + i]), nodes[size + begin + i]
-        low = start + offsets[lists + v]
-        n = count_below(links, low, start + offsets[lists + v + 1], cutoffs[s])
+            ahead = lists + get(nodes, begin + i + AHEAD)
+            low, high = np.int64(get(offsets, ahead)), np.int64(get(offsets, ahead + 1))
+            prefetch(links, start + low)
+            prefetch(links, start + ((low + high) >> 1))
+        v, s = np.int64(get(nodes, begin + i)), get(nodes, size + begin + i)
+        low = start + get(offsets, lists + v)
+        n = count_below(links, low, start + get(offsets, lists + v + 1), get(cutoffs, s))
         kept = min(n, fanout)
         if pos + kept > size:
             return -1, missing
@@ -377,16 +426,17 @@ def expand(
         if n > fanout and not is_last:
             # The draw depends on the seed's position in its split and on this node, never on the
             # batch, so that workers, restarts and replays agree bit for bit.
-            key = mix(mix(np.uint64(hop[SALT]) ^ salts[s]) ^ np.uint64(v))
+            key = mix(mix(np.uint64(hop[SALT]) ^ get(salts, s)) ^ np.uint64(v))
             pos = keep(links, low, n, fanout, key, bits, summary, nodes, pos)
         else:
-            for j in range(low + n - kept, low + n):
-                nodes[pos] = links[j]
-                pos += 1
-        nodes[size + before : size + pos] = s
-        nodes[at + i] = before - first
-        nodes[at + num + 1 + i] = n
-        nodes[at + 2 * num + 1 + i] = links[low + n - 1] if n else -1
+            for j in range(kept):
+                put(nodes, pos + j, get(links, low + n - kept + j))
+            pos += kept
+        for j in range(before, pos):
+            put(nodes, size + j, s)
+        put(nodes, at + i, before - first)
+        put(nodes, at + num + 1 + i, n)
+        put(nodes, at + 2 * num + 1 + i, get(links, low + n - 1) if n else -1)
         if newest:
             place = at + 3 * num + 1 + i * newest
             missing += point_at_newest(links, low + n, n, nodes, before, pos, newest, place)
@@ -444,7 +494,7 @@ def sample_trees(
         links: int32, see `rle.graph.topology`.
         offsets: int32, see `rle.graph.topology`.
         plan: int64 [H, 9], by depth, target and relation.
-        clocks: int64 [T, 5].
+        clocks: int64 [T, 6].
         buckets: int32, where to begin looking up a time.
         bits: uint64, one bit per entry of the longest list; all 0 before and after.
         summary: uint64, one bit per word of `bits`; all 0 before and after.
@@ -466,10 +516,14 @@ def sample_trees(
         return NODES_FULL
     key = mix(mix(np.uint64(seed) + GOLDEN) ^ np.uint64(epoch))
     salts = np.empty(rows.size, np.uint64)
+    bounds = np.empty(rows.size, np.int64)
     if not place_seeds(rows, positions, num_rows, key, size, nodes, salts):
         return BAD_ROW
+    for s in range(rows.size):
+        # The rows up to a time are those before the next nanosecond.
+        bounds[s] = times[s] + (inclusive if times[s] < LAST_TIME else 0)
     cutoffs = np.empty((clocks.shape[0], rows.size), np.int32)
-    find_cutoffs(times, inclusive, clocks, buckets, cutoffs)
+    find_cutoffs(bounds, clocks, buckets, cutoffs)
     starts = layout[FRONTIER_START]
     starts[0], starts[1] = 0, rows.size
     pos, at = rows.size, 2 * size
@@ -574,11 +628,14 @@ def load() -> None:
     seeds = [_array(i32, readonly=True), *[_array(i64, readonly=True)] * 2]
     outputs = [_array(u64), _array(u64), _array(i32), _array(i64, 2)]
     nodes, times = _array(i32, readonly=True), _array(i64, readonly=True)
-    for function, arguments in {
+    kernels = {
         sample_trees: (*seeds, *graph, *outputs, *[i64] * 7),
         distinct_rows: (nodes, i64, _array(i32), _array(i32)),
         days_before: (nodes, nodes, times, times, _array(types.float32)),
-    }.items():
-        compiled = cast("Any", function)
-        compiled.compile(arguments)
-        compiled.disable_compile()
+    }
+    with _LOADING:
+        for function, arguments in kernels.items():
+            compiled = cast("Any", function)
+            if not compiled.signatures:
+                compiled.compile(arguments)
+                compiled.disable_compile()

@@ -19,10 +19,9 @@ times_of_rows = st.lists(
     rows=times_of_rows,
     bounds=st.lists(st.one_of(st.integers(-4, 4), st.integers(-LIMIT, LIMIT)), min_size=1),
     repeat=st.integers(1, 200),
-    inclusive=st.booleans(),
 )
 def test_cutoffs_count_the_rows_before_each_bound(
-    rows: list[int | None], bounds: list[int], repeat: int, inclusive: bool
+    rows: list[int | None], bounds: list[int], repeat: int
 ) -> None:
     ordered = sorted(t for t in rows * repeat if t is not None)
     ordered_rows: list[int | None] = [*ordered, *[None] * (len(rows) * repeat - len(ordered))]
@@ -31,9 +30,8 @@ def test_cutoffs_count_the_rows_before_each_bound(
     clocks, buckets = index_times([store, static])
     seeds = np.array(bounds, np.int64)
     cutoffs = np.empty((2, seeds.size), np.int32)
-    kernels.find_cutoffs(seeds, int(inclusive), clocks, buckets, cutoffs)
-    side = "right" if inclusive else "left"
-    expected = np.searchsorted(np.array(ordered, np.int64), seeds, side=side)
+    kernels.find_cutoffs(seeds, clocks, buckets, cutoffs)
+    expected = np.searchsorted(np.array(ordered, np.int64), seeds)
     assert cutoffs[0].tolist() == expected.tolist()
     assert cutoffs[1].tolist() == [7] * seeds.size
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from rle.graph.schema import GraphSchema
     from rle.graph.snapshot import Snapshot
-    from rle.errors import InternalError
-from rle.graph.store import TableStore
+    from rle.graph.store import TableStore
     from rle.sampling.batch import FrontierKey, Int32Array, Int64Array
 
 ROWS_PER_BUCKET = 16

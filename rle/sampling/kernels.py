@@ -54,7 +54,7 @@ AHEAD = 16
 
 def kernel(function: F) -> F:
     """Compile `function` on first use, without bounds checks and without the GIL."""
-    options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
     try:
         compiled = njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that numba may write its cache to: compile in every process

@@ -214,3 +214,16 @@ def test_close_joins_the_threads_in_the_middle_of_an_epoch() -> None:
     assert set(threading.enumerate()) == before
     assert len(list(loader)) == len(loader)
     loader.close()
+
+
+def test_an_interrupt_in_the_consumer_leaves_no_work_behind(loaders: Any) -> None:
+    loader = loaders(threads=2)
+
+    def consume() -> None:
+        for _ in loader:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        consume()
+    loader.close()
+    assert loader.state_dict()["step"] == 1

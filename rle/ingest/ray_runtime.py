@@ -6,17 +6,22 @@ import atexit
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-import ray
 
 MEBIBYTE = 2**20
 OBJECT_STORE_BYTES = 512 * MEBIBYTE
 """Shared memory of a private Ray; snapshots are memory-mapped files and need none of it."""
 
 _started_folder: Path | None = None
+
+
+def joins_cluster() -> bool:
+    """Whether `ensure_ray` joins a Ray that is there instead of starting one. Imports nothing."""
+    ray = sys.modules.get("ray")
+    return bool(os.environ.get("RAY_ADDRESS")) or (ray is not None and ray.is_initialized())
 
 
 def ensure_ray(*, num_cpus: float = 1, num_gpus: float = 0) -> None:
@@ -31,6 +36,8 @@ def ensure_ray(*, num_cpus: float = 1, num_gpus: float = 0) -> None:
             only counts them, so more than there are is allowed and shares the cores.
         num_gpus: GPUs a private Ray counts.
     """
+    import ray  # seconds: a run without workers never pays them
+
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -67,7 +74,7 @@ def stop_ray() -> None:
     folder, _started_folder = _started_folder, None
     if folder is None:
         return
-    ray.shutdown()
+    sys.modules["ray"].shutdown()
     shutil.rmtree(folder, ignore_errors=True)
     atexit.unregister(stop_ray)
 

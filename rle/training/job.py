@@ -54,6 +54,14 @@ class TrainingJob(Value, ABC):
     config: TrainerConfig
     metric: EvaluationMetric
 
+    def prepare(self) -> tuple[str, ...]:
+        """Write what workers would otherwise each have to read; called once, by the driver.
+
+        Returns:
+            What the user should know about it.
+        """
+        return ()
+
     @abstractmethod
     def build(self, ranks: Ranks) -> Parts:
         """Open the data and make the model on `ranks.device`, alike on every rank."""

@@ -75,6 +75,7 @@ def fit(
     """
     ranks = ranks or Ranks(device=next(parts.model.parameters()).device)
     remarks = check_labels(metric, parts.task_type, parts.validation_labels)
+    remarks = (*parts.remarks, *remarks) if state is None else ()
     devices = [ranks.device] if ranks.device.type == "cuda" else []
     # Every step seeds torch anew; the caller's own stream of random numbers stays as it was.
     with torch.random.fork_rng(devices=devices):

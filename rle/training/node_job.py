@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from rle.errors import DataError
+from rle.errors import DataError, InternalError
 from rle.graph.snapshot import Snapshot
 from rle.graph.task import SplitRows, read_split
 from rle.model.heads import Objective
@@ -25,8 +25,41 @@ from rle.training.protocols import Parts
 from rle.values import Split
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from rle.spec.config import TrainerConfig
     from rle.training.ranks import Ranks
+
+TRAINED_ON = (Split.TRAIN, Split.VALIDATION)
+WORTH_SAYING = 0.01
+"""Share of the training rows that may come twice per epoch without it being said."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeedArrays:
+    """The rows of a split as workers see them: plain arrays in files, mapped when read. N rows."""
+
+    rows: NDArray[np.int32]
+    """int32 [N], rows of the entity table."""
+    times: NDArray[np.int64]
+    """int64 [N], nanoseconds since 1970 UTC."""
+    labels: NDArray[np.generic]
+    """[N] or [N, classes], encoded."""
+
+    def save(self, folder: Path) -> None:
+        """Write one .npy file per array into `folder`; made if missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for field in fields(self):
+            np.save(folder / f"{field.name}.npy", getattr(self, field.name), allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> SeedArrays:
+        """Map what `save` wrote."""
+        arrays = {
+            field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r", allow_pickle=False)
+            for field in fields(cls)
+        }
+        return cls(**arrays)
 
 
 class NodeTrainingJob(TrainingJob):
@@ -37,49 +70,86 @@ class NodeTrainingJob(TrainingJob):
     """Folder of the graph snapshot, on storage that every worker sees."""
     model: ModelSpec
 
-    def build(self, ranks: Ranks) -> Parts:
-        """Open the snapshot, read both splits and make the model, alike on every rank."""
+    def prepare(self) -> tuple[str, ...]:
+        """Read both splits once, so that no worker asks the warehouse for them."""
         snapshot = Snapshot.open(self.snapshot)
-        splits = {split: self._read(split, snapshot) for split in (Split.TRAIN, Split.VALIDATION)}
+        connector, codec = self.dataset.connector, self.model.labels
+        remarks = []
+        for split in TRAINED_ON:
+            whole = read_split(connector, self.dataset, split, snapshot, codec)
+            found = known_rows(whole)
+            if whole.num_unknown:
+                remarks.append(
+                    f"{whole.num_unknown} of {whole.rows.size} rows of the {split.value} table "
+                    f"name an entity that is not in the graph, such as "
+                    f"{whole.example_unknown!r}; they are left out."
+                )
+            if found.labels is None:
+                raise InternalError(f"The {split.value} split was read without labels.")
+            SeedArrays(found.rows, found.times, found.labels).save(self._place(split))
+        return tuple(remarks)
+
+    def build(self, ranks: Ranks) -> Parts:
+        """Open the snapshot and both splits and make the model, alike on every rank."""
+        snapshot = Snapshot.open(self.snapshot)
+        splits = {split: SeedArrays.load(self._place(split)) for split in TRAINED_ON}
         sampler = make_sampler(snapshot, self.dataset, self.config)
         loaders = {
-            split: BatchLoader(
-                snapshot,
-                rows,
-                sampler,
-                batch_size=self._batch_size(split),
-                num_workers=self.config.num_workers,
-                rank=ranks.rank,
-                seed=self.config.seed,
-                shuffle=split is Split.TRAIN,
-                threads=self.config.sampler_workers,
-                max_iters=self.config.max_iters if split is Split.TRAIN else None,
-            )
+            split: self._loader(split, rows, snapshot, sampler, ranks)
             for split, rows in splits.items()
         }
         model = RelationalModel(self.model)
         model.bind(snapshot)
-        labels = splits[Split.VALIDATION].labels
-        assert labels is not None
         return Parts(
             model=model.to(ranks.device),
             objective=Objective(self.model),
             task_type=self.model.task_type,
             train_loader=loaders[Split.TRAIN],
             validation_loader=loaders[Split.VALIDATION],
-            validation_labels=torch.from_numpy(labels),
+            validation_labels=torch.from_numpy(np.array(splits[Split.VALIDATION].labels)),
             move=partial(to_tensors, pin=ranks.device.type == "cuda"),
+            remarks=_remarks(loaders[Split.TRAIN]),
         )
 
-    def _batch_size(self, split: Split) -> int:
-        if split is Split.TRAIN:
-            return self.config.train_batch_size
-        # A validation batch must have a row for every worker.
-        return max(self.config.val_batch_size, self.config.num_workers)
+    def _loader(
+        self,
+        split: Split,
+        rows: SeedArrays,
+        snapshot: Snapshot,
+        sampler: NeighborSampler,
+        ranks: Ranks,
+    ) -> BatchLoader:
+        is_train = split is Split.TRAIN
+        config = self.config
+        return BatchLoader(
+            snapshot,
+            rows,
+            sampler,
+            # Every rank needs a row of each batch.
+            batch_size=max(
+                config.train_batch_size if is_train else config.val_batch_size, ranks.num_ranks
+            ),
+            num_workers=ranks.num_ranks,
+            rank=ranks.rank,
+            seed=config.seed,
+            shuffle=is_train,
+            threads=config.sampler_workers,
+            max_iters=config.max_iters if is_train else None,
+        )
 
-    def _read(self, split: Split, snapshot: Snapshot) -> SplitRows:
-        connector = self.dataset.connector
-        return known_rows(read_split(connector, self.dataset, split, snapshot, self.model.labels))
+    def _place(self, split: Split) -> Path:
+        return self.folder / "splits" / split.value
+
+
+def _remarks(loader: BatchLoader) -> tuple[str, ...]:
+    plan = loader.plan
+    if plan.num_wrapped <= WORTH_SAYING * loader.num_rows:
+        return ()
+    remark = (
+        f"{plan.num_wrapped} rows come twice per epoch, to fill the last of {plan.num_steps} "
+        f"batches of {plan.batch_size} from {loader.num_rows} training rows."
+    )
+    return (remark,)
 
 
 def make_sampler(

@@ -50,8 +50,9 @@ class Prefetcher:
             batch = staged
             computing.wait_stream(self._stream)
             for tensor in tensors_of(batch):
-                # The allocator must not hand this memory out again while this stream reads it.
-                tensor.record_stream(computing)
+                if tensor.is_cuda:
+                    # The allocator must not hand this memory out while this stream reads it.
+                    tensor.record_stream(computing)
             staged = self._stage(self._stream)
             yield batch
 

@@ -10,6 +10,7 @@ from rle.errors import DataError, UnknownNameError, ValidationError
 from rle.graph.task import read_labels
 from rle.ingest.labels import LabelCodec
 from rle.ingest.plan import check_columns, plan_table
+from rle.ingest.ray_runtime import joins_cluster
 from rle.ingest.text import find_embedder
 from rle.spec.task import NodeTaskSpec
 from rle.training.device import check_device
@@ -48,7 +49,8 @@ def check_before_training(
         MissingModelError: There is text and the embedder cannot be had.
         DataError: A split is empty, or its labels do not fit the task.
     """
-    check_device(config)
+    if config.num_workers == 0 or not joins_cluster():
+        check_device(config)  # a cluster's GPUs are counted once it is joined
     splits = (*FITTED, Split.TEST) if needs_test else FITTED
     task = check_splits(dataset, needed=splits)
     check_sources(dataset, text_embedder=config.text_embedder)

@@ -73,3 +73,5 @@ class Parts:
     """Labels of all rows of the validation split, in row order."""
     move: Callable[[Any, torch.device], Any]
     """Copies a loader's batch to a device without waiting for the copy; gives a DeviceBatch."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know before the first step."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rle.errors import TrainingError, ValidationError
+from rle.ingest.ray_runtime import ensure_ray, joins_cluster
 from rle.runs.events import EventLog, WarningEvent
 from rle.training.device import check_device, gpus_needed, gpus_per_worker
 from rle.training.job import RESULT_FILE, TrainingResult, carry_out, job_from
@@ -60,20 +61,27 @@ def run_training(job: TrainingJob, *, on_event: OnEvent) -> TrainingResult:
         TrainingError: More workers were lost than `max_failures` allows.
         KeyboardInterrupt: Ctrl-C; the newest checkpoint stays, and nothing is half-written.
     """
-    job.folder.mkdir(parents=True, exist_ok=True)
     if job.config.num_workers == 0:
         device = check_device(job.config)
+        _prepare(job, on_event)
         carry_out(job, Ranks(device=device), on_event=on_event)
     else:
         _run_on_ray(job, on_event)
     return TrainingResult.from_json((job.folder / RESULT_FILE).read_bytes())
 
 
+def _prepare(job: TrainingJob, on_event: OnEvent) -> None:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / RESULT_FILE).unlink(missing_ok=True)
+    for remark in job.prepare():
+        on_event(WarningEvent(message=remark))
+
+
 def _run_on_ray(job: TrainingJob, on_event: OnEvent) -> None:
     _connect(job.config)
+    _prepare(job, on_event)
     relay = Relay(job.folder)
     relay.clear()
-    (job.folder / RESULT_FILE).unlink(missing_ok=True)
     ray_folder = job.folder / "ray"
     raised: list[BaseException] = []
     with _variable(_START_TIMEOUT_VARIABLE, str(START_TIMEOUT_S)):
@@ -116,9 +124,7 @@ def _connect(config: TrainerConfig) -> None:
     """Connect to Ray, and know at once if the workers can never be placed."""
     import ray
 
-    from rle.ingest.ray_runtime import ensure_ray
-
-    if not ray.is_initialized() and not os.environ.get("RAY_ADDRESS"):
+    if not joins_cluster():
         check_device(config)  # quicker than starting a Ray to find out
     needed = config.num_workers * config.cpus_per_worker
     ensure_ray(num_cpus=needed, num_gpus=gpus_needed(config))

@@ -1,0 +1,228 @@
+"""The training of a real model on the fake shop: every task type, restarts, ranks."""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from rle.connectors.duckdb import DuckDBConnector
+from rle.graph.build import build_snapshot
+from rle.graph.task import read_labels
+from rle.ingest.labels import LabelCodec
+from rle.model.spec import ModelSpec
+from rle.runs.events import ProgressEvent, WarningEvent
+from rle.spec.config import TrainerConfig
+from rle.spec.dataset import DatasetSpec
+from rle.spec.metric import EvaluationMetric
+from rle.spec.table import CandidateKey, ColumnSpec, ForeignKey, TableSpec
+from rle.spec.task import NodeTaskSpec
+from rle.testing.shop import FACTS
+from rle.training.checkpoint import CheckpointStore
+from rle.training.job import carry_out
+from rle.training.loop import fit
+from rle.training.node_job import NodeTrainingJob
+from rle.training.ranks import Ranks
+from rle.training.workers import run_training
+from rle.values import ColumnDType, Split, TaskType
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CPU = torch.device("cpu")
+TASKS = {
+    "churn": (TaskType.BINARY_CLASSIFICATION, "roc_auc"),
+    "channel": (TaskType.MULTICLASS_CLASSIFICATION, "macro_f1"),
+    "departments": (TaskType.MULTILABEL_CLASSIFICATION, "multilabel_auroc_micro"),
+    "spend": (TaskType.REGRESSION, "mae"),
+}
+
+
+def shop_dataset(database: Path, task: str) -> DatasetSpec:
+    connector = DuckDBConnector(database=str(database))
+    tables = []
+    for name, facts in FACTS.items():
+        dtypes = {
+            column: ColumnDType(dtype) for column, dtype in facts.dtypes.items() if dtype != "text"
+        }
+        for column in (facts.key, *facts.foreign_keys):
+            if column:
+                dtypes[column] = ColumnDType.category_t
+        if facts.time_column:
+            dtypes[facts.time_column] = ColumnDType.datetime_t
+        tables.append(
+            TableSpec(
+                name=name,
+                source=f"shop.main.{name}",
+                type=facts.type,
+                columns=tuple(ColumnSpec(name=n, dtype=d) for n, d in dtypes.items()),
+                candidate_keys=(CandidateKey(facts.key),) if facts.key else (),
+                foreign_keys=tuple(ForeignKey(a, b) for a, b in facts.foreign_keys.items()),
+                time_column=facts.time_column,
+            )
+        )
+    task_type, metric = TASKS[task]
+    return DatasetSpec(
+        name="shop",
+        connector=connector,
+        tables=tuple(tables),
+        task=NodeTaskSpec(
+            name=task,
+            task_type=task_type,
+            sources={split: f"shop.main.{task}_{split.value}" for split in Split},
+            entity_table="customers",
+            entity_column="customer_id",
+            target_column="label",
+            time_column="timestamp",
+            metric=EvaluationMetric(metric),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("snapshots")
+
+
+def shop_job(shop_db: Path, snapshots: Path, folder: Path, task: str, **changes) -> NodeTrainingJob:
+    dataset = shop_dataset(shop_db, task)
+    base = {
+        "connector": dataset.connector,
+        "device": "cpu",
+        "n_epochs": 3,
+        "train_batch_size": 64,
+        "val_batch_size": 64,
+        "channels": 16,
+        "fanouts": (6, 4),
+        "lr": 0.01,
+        "num_workers": 0,
+        "clamp_max": None,
+    }
+    config = TrainerConfig(**base | changes)
+    snapshot = build_snapshot(
+        dataset,
+        folder=snapshots,
+        text_embedder="none",
+        num_workers=0,
+        on_progress=lambda stage, done, total: None,
+    )
+    codec = LabelCodec.fit(
+        dataset.task.task_type, read_labels(dataset.connector, dataset.task, Split.TRAIN)
+    )
+    model = ModelSpec.from_config(
+        config,
+        graph=snapshot.schema,
+        stats=snapshot.stats(until=None),
+        entity_table="customers",
+        labels=codec,
+        metric=dataset.task.metric.name,
+    )
+    return NodeTrainingJob(
+        folder=folder,
+        config=config,
+        metric=dataset.task.metric,
+        dataset=dataset,
+        snapshot=snapshot.path,
+        model=model,
+    )
+
+
+def losses(events) -> list[float]:
+    return [event.loss for event in events if isinstance(event, ProgressEvent)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_type_trains_and_its_loss_falls(shop_db, snapshots, tmp_path, task):
+    job, events = shop_job(shop_db, snapshots, tmp_path, task, n_epochs=4), []
+    result = run_training(job, on_event=events.append)
+    per_epoch = [e.loss for e in events if isinstance(e, ProgressEvent) and e.step == e.num_steps]
+    assert per_epoch[-1] < per_epoch[0]
+    assert len(result.history) == 4
+    assert all(np.isfinite(v.value) for v in result.history)
+
+
+def test_churn_is_learnt_from_the_visible_past(shop_db, snapshots, tmp_path):
+    job = shop_job(shop_db, snapshots, tmp_path, "churn", n_epochs=8)
+    assert run_training(job, on_event=lambda event: None).best.value > 0.85
+
+
+def test_the_job_is_equal_to_its_json(shop_db, snapshots, tmp_path):
+    job = shop_job(shop_db, snapshots, tmp_path, "churn")
+    assert NodeTrainingJob.from_json(job.to_json()) == job
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_restart_within_an_epoch_gives_the_same_curve(shop_db, snapshots, tmp_path, threads):
+    job = shop_job(
+        shop_db, snapshots, tmp_path, "churn", evals_per_epoch=2, sampler_workers=threads
+    )
+    job.prepare()
+    events, states = [], []
+
+    def run(**given):
+        parts = job.build(Ranks(device=CPU))
+        try:
+            return fit(parts, job.config, job.metric, **given)
+        finally:
+            parts.train_loader.close()
+            parts.validation_loader.close()
+
+    whole = run(on_event=events.append, on_state=states.append)
+    middle = next(s for s in states if s.position.step > 0 and s.position.epoch == 1)
+    later = []
+    rest = run(on_event=later.append, state=middle)
+    assert losses(later) == losses(events)[middle.position.total_steps :]
+    assert rest.history == whole.history
+    assert all(torch.equal(rest.weights[k], whole.weights[k]) for k in whole.weights)
+
+
+def test_rows_that_come_twice_or_not_at_all_are_told_once(shop_db, snapshots, tmp_path):
+    job, events = shop_job(shop_db, snapshots, tmp_path, "churn", n_epochs=1), []
+    num_rows = DuckDBConnector(database=str(shop_db)).num_rows("shop.main.churn_train")
+    run_training(job, on_event=events.append)
+    told = [e.message for e in events if isinstance(e, WarningEvent)]
+    (message,) = [message for message in told if "come twice" in message]
+    assert message == (
+        f"{-num_rows % 64} rows come twice per epoch, to fill the last of {-(-num_rows // 64)} "
+        f"batches of 64 from {num_rows} training rows."
+    )
+
+
+def run_rank(rank: int, job_json: str, folder: Path) -> None:
+    """One of two processes that train a job together."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    job = NodeTrainingJob.from_json(job_json)
+    events = []
+    carry_out(job, Ranks.current(CPU), on_event=events.append)
+    if rank == 0:
+        np.save(folder / "losses.npy", losses(events))
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("gnn_norm", ["layer_norm", "batch_norm"])
+def test_two_ranks_give_the_curve_of_one(shop_db, snapshots, tmp_path, gnn_norm):
+    alone = shop_job(shop_db, snapshots, tmp_path / "one", "churn", gnn_norm=gnn_norm)
+    events = []
+    expected = run_training(alone, on_event=events.append)
+    job = alone.replace(folder=tmp_path / "two")
+    job.prepare()
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=run_rank, args=(rank, job.to_json(), tmp_path)) for rank in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert np.load(tmp_path / "losses.npy") == pytest.approx(losses(events), rel=1e-4)
+    state = CheckpointStore(job.folder / "checkpoints").load()
+    assert state is not None
+    assert [v.value for v in state.position.history] == pytest.approx(
+        [v.value for v in expected.history], rel=1e-4
+    )

@@ -173,7 +173,7 @@ class DuckDBConnector(Connector, CanWrite):
         return schema, table
 
     def _full_names(self, con: duckdb.DuckDBPyConnection) -> list[str]:
-        return [join(self.stem, schema, table) for schema, table, _ in sql.list_tables(con)]
+        return sorted(join(self.stem, schema, table) for schema, table, _ in sql.list_tables(con))
 
     @contextmanager
     def _open(self, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -126,7 +126,9 @@ def _is_open_here(error: duckdb.Error) -> bool:
 
 
 def _is_busy(error: duckdb.Error) -> bool:
-    return _is_open_here(error) or "Could not set lock" in str(error)
+    # "already attached" comes when two threads of a process open the file in different ways.
+    signs = ("Could not set lock", "already attached")
+    return _is_open_here(error) or any(sign in str(error) for sign in signs)
 
 
 def _busy_message(path: str, error: duckdb.Error, timeout_s: float) -> str:

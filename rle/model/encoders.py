@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rle.ingest.stats import NUM_QUANTILES
+from rle.model.dropout import RowDropout, ValueDropout
 from rle.model.segments import bag_sum
 from rle.model.spec import NUM_RESERVED
 from rle.model.time import CALENDAR_DIMS, calendar_features
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
 
     Stats = TypeVar("Stats", NumberStats, CategoryStats, StampStats, VectorStats)
 
+QUANTILE_SCALE = 12**0.5
+"""Makes a uniform share of deviation 1."""
 CLIP = 5.0
 """Standardised numbers are kept within this many deviations."""
 
 
 class NumberFeatures(nn.Module):
-    """Each number twice, standardised and as its quantile in [-1, 1], and a flag where NULL."""
+    """Each number twice, standardised and as its quantile, and a flag where NULL."""
 
     mean: Tensor
     std: Tensor
@@ -68,7 +71,7 @@ class NumberFeatures(nn.Module):
         return torch.cat([standard, quantile, flags], dim=1)
 
     def _quantile_position(self, numbers: Tensor) -> Tensor:
-        """Where each number lies between the quantiles, -1 at the lowest, 1 at the highest.
+        """Where each number lies between the quantiles, uniform with a deviation of about 1.
 
         A value that fills several quantiles lies in the middle of them.
         """
@@ -80,8 +83,8 @@ class NumberFeatures(nn.Module):
         between = below + (values - low) / (high - low).clamp(min=1e-30)
         middle = self._middle_of_ties().gather(1, below)
         position = torch.where(values == low, middle, between)
-        position = position.clamp(0, NUM_QUANTILES - 1) * (2 / (NUM_QUANTILES - 1)) - 1
-        return position.t()
+        share = position.clamp(0, NUM_QUANTILES - 1) / (NUM_QUANTILES - 1)
+        return (share - 0.5).t() * QUANTILE_SCALE
 
     def _middle_of_ties(self) -> Tensor:
         """Mean position of all quantiles equal to each quantile, float32 [C, 33]."""
@@ -141,13 +144,18 @@ class Vocabulary(nn.Module):
 
     lookup: Tensor
     base: Tensor
+    unknown: Tensor
 
     def __init__(self, columns: Sequence[str], values: Sequence[Sequence[str]]) -> None:
         super().__init__()
         self.columns, self.values = tuple(columns), tuple(tuple(v) for v in values)
         self.register_buffer("lookup", torch.empty(0, dtype=torch.int64), persistent=False)
         self.register_buffer("base", torch.empty(0, dtype=torch.int64), persistent=False)
-        self.num_vectors = sum(len(v) + NUM_RESERVED for v in self.values)
+        sizes = [len(v) + NUM_RESERVED for v in self.values]
+        starts = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0)
+        unknown = torch.from_numpy(starts.astype(np.int64) + 1)
+        self.register_buffer("unknown", unknown, persistent=False)
+        self.num_vectors = sum(sizes)
 
     def bind(self, dictionaries: Sequence[pa.Array]) -> None:
         """Map the codes of one snapshot, whose code i of a column is the dictionary's value i."""
@@ -191,6 +199,8 @@ class TableEncoder(nn.Module):
             [normal(v.num_vectors, spec.channels) for v in self._list_vocabularies()]
         )
         self.norm = nn.LayerNorm(spec.channels)
+        self.value_dropout = ValueDropout(spec.category_dropout, seed=spec.seed)
+        self.row_dropout = RowDropout(spec.node_dropout, spec.channels, seed=spec.seed)
 
     @property
     def num_numeric(self) -> int:
@@ -207,10 +217,13 @@ class TableEncoder(nn.Module):
         """Encode U rows."""
         total = self._numeric(rows)
         if self.categories is not None:
-            total = total + bag_sum(self.categories, self.codes(rows.codes))
+            ids = self.value_dropout(self.codes(rows.codes), self.codes.unknown, rows.rows)
+            total = total + bag_sum(self.categories, ids)
         for vocabulary, table in zip(self._list_vocabularies(), self.list_values, strict=True):
             total = total + _list_mean(rows, vocabulary, table)
-        return functional.relu_(self.norm(total.float()))
+        block = functional.relu_(self.norm(total.float()))
+        dropped: Tensor = self.row_dropout(block, rows.rows)
+        return dropped
 
     def _numeric(self, rows: TensorRows) -> Tensor:
         if self.weight is None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rle.model.dropout import SeedDropout
 from rle.model.norms import BatchNorm
 from rle.values import TaskType
 
@@ -22,6 +23,38 @@ if TYPE_CHECKING:
 
 ABSOLUTE_METRICS = ("mae", "mape")
 """Metrics that the median minimises; others are met by the mean."""
+
+
+class Join(nn.Module):
+    """The root's states before and after every layer, side by side, as one vector."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        width = spec.channels * (spec.num_layers + 1)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = SeedDropout(spec.dropout, seed=spec.seed - 1)
+        self.linear = nn.Linear(width, spec.channels)
+
+    def forward(self, history: Tensor, batch: TensorBatch) -> Tensor:
+        """[S, (layers + 1) C] -> [S, C]."""
+        rows = self.dropout(self.norm(history.float()), batch.positions)
+        joined: Tensor = self.linear(rows)
+        return joined
+
+
+class Shortcut(nn.Module):
+    """A linear model of the root's states beside the head; it begins as nothing."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        width = spec.channels * (spec.num_layers + 1)
+        self.dropout = SeedDropout(spec.dropout, seed=spec.seed - 2)
+        self.weight = nn.Parameter(torch.zeros(width, spec.num_outputs))
+
+    def forward(self, history: Tensor, batch: TensorBatch) -> Tensor:
+        """[S, (layers + 1) C] -> [S, O]."""
+        kept: Tensor = self.dropout(history, batch.positions)
+        return kept @ self.weight
 
 
 class Head(nn.Module):
@@ -36,7 +69,7 @@ class Head(nn.Module):
         )
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.dropouts = nn.ModuleList(
-            CountedDropout(spec.dropout, seed=spec.seed + layer) for layer in range(len(widths) - 1)
+            SeedDropout(spec.dropout, seed=spec.seed + layer) for layer in range(spec.head_layers)
         )
 
     def forward(self, roots: Tensor, batch: TensorBatch) -> Tensor:
@@ -47,32 +80,6 @@ class Head(nn.Module):
             rows = norm([[(rows, weights)]])[0][0] if isinstance(norm, BatchNorm) else norm(rows)
             roots = linear(dropout(functional.relu_(rows), batch.positions))
         return roots
-
-
-class CountedDropout(nn.Module):
-    """Dropout whose mask is a function of (seed, step, position of the seed row, channel).
-
-    No random stream is read, so the mask of a row is the same whichever worker holds it, and the
-    same again after a restart, since the step is part of the `state_dict`.
-    """
-
-    step: Tensor
-
-    def __init__(self, share: float, *, seed: int) -> None:
-        super().__init__()
-        self.share, self.seed = share, seed
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-
-    def forward(self, rows: Tensor, positions: Tensor) -> Tensor:
-        """Drop channels of [S, C] rows at int64 [S] positions; the identity outside training."""
-        if not self.training or self.share == 0.0:
-            return rows
-        stream = _mix(_mix(self.step + self.seed * 1_000_003) ^ positions)
-        channel = torch.arange(rows.shape[1], device=rows.device)
-        noise = _mix(stream.unsqueeze(1) ^ _mix(channel)) & 0xFFFFFF
-        self.step += 1
-        keep = noise >= int(self.share * 2**24)
-        return rows * keep * (1 / (1 - self.share))
 
 
 class Objective:
@@ -133,11 +140,3 @@ class Objective:
 def predict_scores(spec: ModelSpec, outputs: Tensor) -> Tensor:
     """`Objective.scores` for one call."""
     return Objective(spec).scores(outputs)
-
-
-def _mix(x: Tensor) -> Tensor:
-    """Scramble int64 values; a counter goes in, something like noise comes out."""
-    # The multiplications wrap around. Shifts of negative numbers keep the sign bit, hence the mask.
-    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4_658_895_280_553_007_687
-    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7_723_592_293_110_705_685
-    return x ^ ((x >> 31) & 0x1FFFFFFFF)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from rle.model.tensors import TensorBatch, TensorHop, TensorRows
     from rle.sampling.batch import FrontierKey
 
-COUNT_DIMS = 2
-COUNT_SCALE = 3.0
+COUNT_DIMS = 3
+_LOG_SCALE = 3.0
+_FEW = 16.0
 # Below this many nodes per distinct row, one row per node is cheaper than a look-up and a scatter.
 _MIN_REUSE = 1.25
 
@@ -44,7 +45,7 @@ class TableInput(nn.Module):
         num_extra = AGE_DIMS * (self.has_ages + self.num_stamps) + count_dims
         self.out_weight = uniform(spec.channels, spec.channels)
         self.out_bias = nn.Parameter(torch.zeros(spec.channels))
-        self.extra_weight = uniform(num_extra, spec.channels)
+        self.extra_weight = uniform(num_extra, spec.channels) if num_extra else None
 
     def forward(self, batch: TensorBatch) -> dict[FrontierKey, Factored]:
         """Encode the table's distinct rows once, for all its frontiers down to the last layer."""
@@ -69,7 +70,8 @@ class TableInput(nn.Module):
         self, block: Tensor, index: Tensor | None, batch: TensorBatch, key: FrontierKey
     ) -> Factored:
         extra = self.extra_features(batch, key)
-        weight = self.extra_weight[: extra.shape[1]]
+        every = self.out_weight[:0] if self.extra_weight is None else self.extra_weight
+        weight = every[: extra.shape[1]]
         return Factored(block, index, extra, self.out_weight, self.out_bias, weight)
 
     def extra_features(self, batch: TensorBatch, key: FrontierKey) -> Tensor:
@@ -98,7 +100,8 @@ class TableInput(nn.Module):
         parts = []
         for hop in hops:
             seen = (hop.count > 0).float()
-            parts.append(torch.stack([hop.count.log1p() / COUNT_SCALE, seen], dim=1))
+            few = (hop.count / _FEW).clamp(max=4)  # linear where the logarithm is still coarse
+            parts.append(torch.stack([hop.count.log1p() / _LOG_SCALE, seen, few], dim=1))
             if hop.newest_age is not None:
                 parts.append(age_features(hop.newest_age))
         return parts

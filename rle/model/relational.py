@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from rle.model.heads import Head
+from rle.model.heads import Head, Join, Shortcut
 from rle.model.inputs import TableInput
 from rle.model.sage import SageLayer
 from rle.model.spec import ModelSpec
@@ -43,8 +43,9 @@ class RelationalModel(nn.Module):
             self.layers = nn.ModuleList(
                 SageLayer(layer, spec) for layer in range(1, spec.num_layers + 1)
             )
-            self.join = nn.Linear(spec.channels * (spec.num_layers + 1), spec.channels)
+            self.join = Join(spec)
             self.head = Head(spec)
+            self.shortcut = Shortcut(spec) if spec.head_shortcut else None
 
     def bind(self, snapshot: Snapshot) -> None:
         """Learn which code of `snapshot` is which value of the vocabularies."""
@@ -54,24 +55,28 @@ class RelationalModel(nn.Module):
 
     def forward(self, batch: TensorBatch) -> Tensor:
         """Outputs of the head, [S, O]; `rle.model.heads.Objective` reads them."""
-        outputs: Tensor = self.head(self.embed(batch), batch)
-        return outputs
+        return self.outputs(self.propagate(self.encode(batch), batch), batch)
 
     def embed(self, batch: TensorBatch) -> Tensor:
         """One vector per seed, [S, C]: its state before and after every layer, joined."""
-        return self.propagate(self.encode(batch), batch)
+        joined: Tensor = self.join(self.propagate(self.encode(batch), batch), batch)
+        return joined
 
     def encode(self, batch: TensorBatch) -> dict[FrontierKey, State]:
         """First states of every frontier that the root can see."""
         return {key: state for module in self.inputs for key, state in module(batch).items()}
 
     def propagate(self, states: dict[FrontierKey, State], batch: TensorBatch) -> Tensor:
-        """All layers over the first states, then the join at the root, [S, C]."""
+        """The root before and after every layer, side by side: [S, (layers + 1) C]."""
         root = (0, self.spec.entity_table)
         history = [states[root].rows()]
         for layer in self.layers:
             values = layer(states, batch)
             history.append(values[root])
             states = {key: Dense(rows) for key, rows in values.items()}
-        joined: Tensor = self.join(torch.cat(history, dim=1))
-        return joined
+        return torch.cat([rows.float() for rows in history], dim=1)
+
+    def outputs(self, history: Tensor, batch: TensorBatch) -> Tensor:
+        """What `propagate` returned -> [S, O]."""
+        result: Tensor = self.head(self.join(history, batch), batch)
+        return result if self.shortcut is None else result + self.shortcut(history, batch)

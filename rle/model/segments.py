@@ -32,7 +32,8 @@ class Aggregates:
     with_sum: bool
     """Whether the sum times `SUM_SCALE` is the second."""
     num_newest: int
-    """The last aggregates: the newest child, the second newest, and so on."""
+    """The last aggregates: the sum over the children of the newest moment, of the one before it,
+    and so on."""
 
     @property
     def is_linear(self) -> bool:
@@ -84,7 +85,7 @@ def pool_ones(hop: TensorHop, how: Aggregates) -> Tensor:
     if how.with_sum:
         ones[:, 1] = hop.degree * SUM_SCALE
     slot, _ = _newest_links(hop, how)
-    ones.view(-1).index_fill_(0, slot, 1.0)
+    ones.view(-1).index_add_(0, slot, torch.ones_like(slot, dtype=ones.dtype))
     return ones
 
 
@@ -124,7 +125,7 @@ class _Pool(torch.autograd.Function):
         slot, child = _newest_links(hop, how)
         if child.numel():
             rows = child if index is None else index.index_select(0, child)
-            out.view(-1, channels).index_copy_(0, slot, block.index_select(0, rows))
+            out.view(-1, channels).index_add_(0, slot, block.index_select(0, rows))
         return out
 
     @staticmethod

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from rle.ingest.labels import LabelCodec
-
 from rle.errors import ValidationError
 from rle.graph.schema import GraphSchema, Relation
+from rle.ingest.labels import LabelCodec
 from rle.ingest.stats import CategoryStats, DatasetStats
 from rle.spec.config import Aggregation
 from rle.values import TaskType, Value
@@ -48,6 +47,9 @@ class ModelSpec(Value):
     count_features: bool = True
     age_features: bool = True
     dropout: float = 0.2
+    node_dropout: float = 0.1
+    category_dropout: float = 0.2
+    head_shortcut: bool = True
     min_category_count: int = 5
     max_categories: int = 2000
     label_smoothing: bool = False

@@ -47,11 +47,11 @@ class TensorHop:
     newest_parent: Tensor
     """int64 [q], parents of the newest links."""
     newest_rank: Tensor
-    """int64 [q], 0 for the newest child of a parent, 1 for the second newest, and so on."""
+    """int64 [q], 0 for children of a parent's newest moment, 1 for the one before it, and so on."""
     newest_child: Tensor
     """int64 [q], node of the piece."""
     newest_width: int
-    """M: how many ranks the sampler was asked for."""
+    """M: how many ranks there are at most."""
     newest_age: Tensor | None
     """float32 [P], days since the newest visible neighbour, NaN where there is none."""
 
@@ -70,6 +70,8 @@ class TensorHop:
 class TensorRows:
     """Features of distinct rows; see `rle.sampling.batch.Rows`."""
 
+    rows: Tensor
+    """int64 [U], row numbers."""
     numbers: Tensor
     codes: Tensor
     stamps: Tensor
@@ -90,6 +92,7 @@ class TensorRows:
     def take(self, index: Tensor) -> TensorRows:
         """Repeat rows: one per entry of int64 [N] `index`. Not for tables with list columns."""
         return TensorRows(
+            rows=self.rows.index_select(0, index),
             numbers=self.numbers.index_select(0, index),
             codes=self.codes.index_select(0, index),
             stamps=self.stamps.index_select(0, index),
@@ -133,7 +136,8 @@ def to_tensors(batch: Batch, device: torch.device | str, *, pin: bool = False) -
         labels=None if batch.labels is None else move(batch.labels),
         times=move(trees.times),
         hops=tuple(
-            _hop(hop, age, move) for hop, age in zip(trees.hops, batch.newest_ages, strict=True)
+            _hop(hop, batch.ages.get((hop.depth + 1, hop.target)), newest_age, move)
+            for hop, newest_age in zip(trees.hops, batch.newest_ages, strict=True)
         ),
         seed={key: move(_wide(frontier.seed)) for key, frontier in trees.frontiers.items()},
         tables={name: _rows(rows, move) for name, rows in batch.tables.items()},
@@ -158,6 +162,7 @@ def _wide(array: NDArray[np.generic]) -> NDArray[np.int64]:
 
 def _rows(rows: Rows, move: Move) -> TensorRows:
     return TensorRows(
+        rows=move(_wide(rows.rows)),
         numbers=move(rows.numbers),
         codes=move(_wide(rows.codes)),
         stamps=move(rows.stamps),
@@ -166,11 +171,16 @@ def _rows(rows: Rows, move: Move) -> TensorRows:
     )
 
 
-def _hop(hop: Hop, newest_age: NDArray[np.float32] | None, move: Move) -> TensorHop:
+def _hop(
+    hop: Hop,
+    ages: NDArray[np.float32] | None,
+    newest_age: NDArray[np.float32] | None,
+    move: Move,
+) -> TensorHop:
     offset = _wide(hop.offset)
     degree = np.diff(offset)
-    newest_parent, newest_rank = np.nonzero(hop.newest >= 0)
-    newest_child = _wide(hop.newest[newest_parent, newest_rank]) - hop.first
+    parent = np.repeat(np.arange(degree.size), degree)
+    newest_parent, newest_rank, newest_child = _newest(hop, parent, ages)
     return TensorHop(
         relation=hop.relation,
         depth=hop.depth,
@@ -180,7 +190,7 @@ def _hop(hop: Hop, newest_age: NDArray[np.float32] | None, move: Move) -> Tensor
         num_children=int(offset[-1]),
         num_extra=hop.num_extra,
         offset=move(offset),
-        parent=move(np.repeat(np.arange(degree.size), degree)),
+        parent=move(parent),
         degree=move(degree.astype(np.float32)),
         count=move(hop.count.astype(np.float32)),
         newest_parent=move(newest_parent),
@@ -189,3 +199,41 @@ def _hop(hop: Hop, newest_age: NDArray[np.float32] | None, move: Move) -> Tensor
         newest_width=hop.newest.shape[1],
         newest_age=None if newest_age is None else move(newest_age),
     )
+
+
+def _newest(
+    hop: Hop, parent: NDArray[np.int64], ages: NDArray[np.float32] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Parent, rank and node of every child of one of its parent's M newest moments.
+
+    Rows of one moment, such as the lines of one order, belong together. Of a table without time
+    each row is a moment of its own.
+
+    Args:
+        hop: Its `newest` and `offset` are read.
+        parent: int64 [n], parent of each child.
+        ages: float32, age of every node of the child frontier.
+    """
+    width = hop.newest.shape[1]
+    linked, rank = np.nonzero(hop.newest >= 0)
+    node = _wide(hop.newest[linked, rank]) - hop.first
+    if ages is None or width == 0:
+        return linked, rank, node
+    children = np.arange(parent.size)
+    if hop.num_extra:
+        is_extra = node >= parent.size
+        parent = np.concatenate([parent, linked[is_extra]])
+        children = np.concatenate([children, node[is_extra]])
+        order = np.lexsort((-ages[hop.first + children], parent))
+        parent, children = parent[order], children[order]
+    if parent.size == 0:
+        return parent, children, children
+    age = ages[hop.first + children]
+    # Oldest first: the rank of a child is how often the moment changes after it.
+    later = (parent[1:] == parent[:-1]) & (age[1:] != age[:-1])
+    changes = np.concatenate([[0], np.cumsum(later)])
+    last = np.append(np.flatnonzero(parent[1:] != parent[:-1]), parent.size - 1)
+    lengths = np.diff(last, prepend=-1)
+    ranks = np.repeat(changes[last], lengths) - changes
+    kept = ranks < width
+    return parent[kept], ranks[kept], children[kept]

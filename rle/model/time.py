@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-AGE_DIMS = 17
+AGE_DIMS = 10
 """Numbers that describe one age."""
 CALENDAR_DIMS = 10
 """Numbers that describe one date."""
@@ -16,12 +16,12 @@ NULL_STAMP = -(2**63)
 NANOSECONDS_PER_DAY = 86_400 * 10**9
 _HOURS_PER_DAY = 24.0
 _AGE_SCALE = 8.0
-# Wave numbers over log-hours: from one slow wave over all of history to half an octave of age.
-_FREQUENCIES = tuple(0.25 * 16 ** (k / 7) for k in range(8))
+_FREQUENCIES = (0.5, 1.0, 2.0, 4.0)
+"""Wave numbers over log-hours."""
 
 
 def age_features(days: Tensor) -> Tensor:
-    """Describe ages in days, float32 [N] -> [N, 17]; NaN gives zeros, a future date is negative.
+    """Describe ages in days, float32 [N] -> [N, 10]; NaN gives zeros, a future date is negative.
 
     The scale is logarithmic: an hour more matters to an age of an hour, not to one of a year.
     """
@@ -29,7 +29,8 @@ def age_features(days: Tensor) -> Tensor:
     hours = torch.where(known, days, 0.0) * _HOURS_PER_DAY
     logs = (hours.sign() * hours.abs().log1p()).unsqueeze(1)
     waves = logs * torch.tensor(_FREQUENCIES, dtype=days.dtype, device=days.device)
-    features = torch.cat([logs / _AGE_SCALE, waves.sin(), waves.cos()], dim=1)
+    scaled = logs / _AGE_SCALE
+    features = torch.cat([scaled, scaled.square(), waves.sin(), waves.cos()], dim=1)
     return features.mul_(known.unsqueeze(1))
 
 

@@ -108,6 +108,13 @@ class TrainerConfig(Value):
     """Whether datetime columns enter as seed time minus value, besides calendar parts."""
     dropout: Share = 0.2
     """Dropout in the head, the same on any number of workers."""
+    node_dropout: Share = 0.1
+    """Dropout on every encoded row, the same on any number of workers."""
+    category_dropout: Share = 0.2
+    """Share of category values that a training step takes for unknown, so that the vector of
+    unknown values is trained too."""
+    head_shortcut: bool = True
+    """Whether a linear model of the root's states, zero at first, is added to the head."""
     min_category_count: Positive = 5
     """Categories seen less often in training-visible rows share one vector."""
     max_categories: Positive = 2000

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from rle.graph.report import BuildReport, TableReport
 from rle.graph.schema import (
@@ -28,13 +29,14 @@ from rle.ingest.stats import (
 )
 from rle.model.relational import ModelSpec, RelationalModel
 from rle.model.tensors import TensorBatch, to_tensors
-from rle.sampling.batch import Batch
 from rle.sampling.features import gather
 from rle.sampling.sampler import NeighborSampler
 from rle.values import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from rle.sampling.batch import Batch
 
 DAY = 86_400 * 10**9
 NULL_STAMP = np.iinfo(np.int64).min
@@ -74,7 +76,9 @@ DICTIONARIES = {
 }
 
 
-def make_snapshot(seed: int = 0, dictionaries: Mapping[str, Sequence[str]] | None = None) -> Snapshot:
+def make_snapshot(
+    seed: int = 0, dictionaries: Mapping[str, Sequence[str]] | None = None
+) -> Snapshot:
     """Build the graph; other dictionaries give the same codes other meanings."""
     rng = np.random.default_rng(seed)
     values = DICTIONARIES | dict(dictionaries or {})
@@ -118,6 +122,8 @@ def make_spec(
         "num_layers": 2,
         "min_category_count": 2,
         "dropout": 0.0,
+        "node_dropout": 0.0,
+        "category_dropout": 0.0,
         "metric": "auroc",
     }
     return ModelSpec(
@@ -132,9 +138,13 @@ def make_spec(
 def make_model(
     snapshot: Snapshot, task_type: TaskType = TaskType.BINARY_CLASSIFICATION, **knobs: object
 ) -> RelationalModel:
-    """A bound model, in training mode."""
+    """A bound model, in training mode, with no weight at its special first value such as 0."""
     model = RelationalModel(make_spec(snapshot, task_type, **knobs))
     model.bind(snapshot)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
     return model
 
 
@@ -194,7 +204,9 @@ def _store(
     ).astype(np.int32)
     stamps = rng.integers(-400 * DAY, 900 * DAY, (num_rows, len(layout.stamp_columns)))
     stamps[rng.uniform(size=stamps.shape) < 0.2] = NULL_STAMP
-    vectors = {n: rng.normal(size=(num_rows, d)).astype(np.float16) for n, d in layout.vector_columns}
+    vectors = {
+        n: rng.normal(size=(num_rows, d)).astype(np.float16) for n, d in layout.vector_columns
+    }
     for block in vectors.values():
         block[1] = np.nan
     lists = {}
@@ -205,7 +217,8 @@ def _store(
     return TableStore(
         name=layout.name,
         num_rows=num_rows,
-        times=np.sort(rng.integers(0, 60 * DAY, num_rows)) if layout.has_time else None,
+        # A quarter of a day apart at least, so that some rows share a moment.
+        times=np.sort(rng.integers(0, 240, num_rows)) * (DAY // 4) if layout.has_time else None,
         numbers=numbers,
         codes=codes.reshape(num_rows, len(layout.code_columns)),
         stamps=stamps,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
+from torch.nn import functional
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import uses what torch has deprecated
@@ -56,20 +56,21 @@ class _Reference:
         roots = [states[root]]
         for number, layer in enumerate(self.model.layers, start=1):
             deepest = self.spec.num_layers - number
-            mixed = {
-                key: self.convolve(layer, key, states) for key in states if key[0] <= deepest
-            }
+            mixed = {key: self.convolve(layer, key, states) for key in states if key[0] <= deepest}
             states = self.normalise(layer, mixed)
             roots.append(states[root])
-        x = F.linear(torch.cat(roots, 1), self.model.join.weight, self.model.join.bias)
-        head = self.model.head
+        history, join, head = torch.cat(roots, 1), self.model.join, self.model.head
+        x = functional.layer_norm(history, (history.shape[1],), join.norm.weight, join.norm.bias)
+        x = functional.linear(x, join.linear.weight, join.linear.bias)
         for norm, linear in zip(head.norms, head.linears, strict=True):
             if self.spec.head_norm == "layer_norm":
-                x = F.layer_norm(x, (x.shape[1],), norm.weight, norm.bias)
+                x = functional.layer_norm(x, (x.shape[1],), norm.weight, norm.bias)
             else:
-                x = F.batch_norm(x, None, None, norm.weight[0], norm.bias[0], training=True)
+                x = functional.batch_norm(
+                    x, None, None, norm.weight[0], norm.bias[0], training=True
+                )
             x = linear(x.relu())
-        return x
+        return x + history @ self.model.shortcut.weight if self.spec.head_shortcut else x
 
     # First states, one node at a time
 
@@ -93,7 +94,7 @@ class _Reference:
         for s in stats.vectors:
             vectors = store.vectors[s.column][rows].astype(np.float32)
             null = np.isnan(vectors).any(1)
-            features += list(np.where(null[:, None], 0, (vectors - s.mean) / s.std).T) + [null]
+            features += [*np.where(null[:, None], 0, (vectors - s.mean) / s.std).T, null]
         total = encoder.bias.expand(rows.size, -1)
         if features:
             block = torch.from_numpy(np.stack(features, 1).astype(np.float32))
@@ -106,7 +107,9 @@ class _Reference:
             start += len(known) + 2
         for s, vectors in zip(stats.lists, encoder.list_values, strict=True):
             total = total + self.list_mean(store, s, rows, vectors)
-        return F.layer_norm(total, (total.shape[1],), encoder.norm.weight, encoder.norm.bias).relu()
+        return functional.layer_norm(
+            total, (total.shape[1],), encoder.norm.weight, encoder.norm.bias
+        ).relu()
 
     def list_mean(
         self, store: object, s: CategoryStats, rows: np.ndarray, vectors: Tensor
@@ -136,7 +139,8 @@ class _Reference:
             for hop in self.hops_from(key):
                 relation = spec.graph.relations[hop.relation]
                 if relation.many:
-                    columns += [np.log1p(hop.count) / 3, hop.count > 0]
+                    few = np.minimum(hop.count / 16, 4)
+                    columns += [np.log1p(hop.count) / 3, hop.count > 0, few]
                     times = self.snapshot.tables[relation.target].times
                     if times is not None:
                         days = (seed_times - times[hop.newest_row]) / DAY
@@ -163,9 +167,7 @@ class _Reference:
             return own
         return own + group(messages, self.spec.hetero_conv_aggregation)[..., :]
 
-    def message(
-        self, layer: SageLayer, hop: Hop, states: dict[FrontierKey, Tensor]
-    ) -> Tensor:
+    def message(self, layer: SageLayer, hop: Hop, states: dict[FrontierKey, Tensor]) -> Tensor:
         weights = layer.relation_weight[str(hop.relation)]
         child, parent = states[hop.depth + 1, hop.target], states[hop.depth, hop.source]
         degree = np.diff(hop.offset)
@@ -176,9 +178,8 @@ class _Reference:
             if self.spec.sum_beside_mean and self.spec.conv_aggregation != "sum":
                 edges["sum"], sources["sum"], pool["sum"] = edges["main"], child / 8, "sum"
             for m in range(self.spec.newest_children):
-                has = np.flatnonzero(hop.newest[:, m] >= 0)
                 name = f"newest{m}"
-                edges[name] = np.stack([hop.newest[has, m], has])
+                edges[name] = self.newest_edges(hop, m)
                 sources[name], pool[name] = child, "sum"
         size = child.shape[1]
         convs = {
@@ -194,9 +195,26 @@ class _Reference:
         assert len(names) == len(weights)
         own = dict(zip(names, (w.t() for w in weights), strict=True))
         index = {
-            (name, "to", "parent"): torch.from_numpy(e.astype(np.int64)) for name, e in edges.items()
+            (name, "to", "parent"): torch.from_numpy(e.astype(np.int64))
+            for name, e in edges.items()
         }
         return functional_call(conv, own, (sources | {"parent": parent}, index))["parent"]
+
+    def newest_edges(self, hop: Hop, rank: int) -> np.ndarray:
+        """From the children of each parent's newest moment but `rank` to the parent."""
+        times = self.snapshot.tables[hop.target].times
+        rows = self.batch.trees.frontiers[hop.depth + 1, hop.target].rows
+        edges = []
+        for p in range(hop.count.size):
+            sampled = range(hop.first + hop.offset[p], hop.first + hop.offset[p + 1])
+            known = sorted({*sampled, *(int(c) for c in hop.newest[p] if c >= 0)})
+            if times is None:
+                edges += [(c, p) for c in hop.newest[p, rank : rank + 1] if c >= 0]
+                continue
+            moments = sorted({int(times[rows[c]]) for c in known}, reverse=True)
+            if rank < len(moments):
+                edges += [(c, p) for c in known if times[rows[c]] == moments[rank]]
+        return np.array(edges, np.int64).reshape(-1, 2).T
 
     def normalise(
         self, layer: SageLayer, states: dict[FrontierKey, Tensor]
@@ -208,7 +226,9 @@ class _Reference:
                 norm, sizes = layer.norm.batch_norm, [states[k].shape[0] for k in keys]
                 x = torch.cat([states[k] for k in keys])
                 if x.shape[0] > 1:  # torch refuses to measure a single row
-                    x = F.batch_norm(x, None, None, norm.weight[t], norm.bias[t], training=True)
+                    x = functional.batch_norm(
+                        x, None, None, norm.weight[t], norm.bias[t], training=True
+                    )
                 else:
                     x = 0 * x + norm.bias[t]
                 out |= dict(zip(keys, x.split(sizes), strict=True))
@@ -216,7 +236,7 @@ class _Reference:
             for key in keys:
                 x = states[key]
                 if self.spec.gnn_norm == "layer_norm":
-                    x = F.layer_norm(x, (x.shape[1],))
+                    x = functional.layer_norm(x, (x.shape[1],))
                 else:
                     x = _instance_norm(x, self.batch.trees.frontiers[key].seed)
                 out[key] = x * layer.norm.weight[t] + layer.norm.bias[t]
@@ -229,7 +249,7 @@ def _instance_norm(x: Tensor, seed: np.ndarray) -> Tensor:
         of_tree = x[torch.from_numpy(np.flatnonzero(seed == owner))]
         row = x[len(out)]
         if of_tree.shape[0] == 1:
-            out.append(F.layer_norm(row, row.shape))
+            out.append(functional.layer_norm(row, row.shape))
         else:
             var = of_tree.var(0, unbiased=False)
             out.append((row - of_tree.mean(0)) / (var + 1e-5).sqrt())
@@ -255,7 +275,7 @@ def _quantile(s: NumberStats, values: np.ndarray) -> np.ndarray:
             at = 32
         elif value < levels[0]:
             at = 0
-        out[i] = at / 16 - 1
+        out[i] = (at / 32 - 0.5) * 12**0.5
     return out
 
 
@@ -277,8 +297,8 @@ def _calendar(stamps: np.ndarray, low: int, high: int) -> list[np.ndarray]:
 
 def _age(days: np.ndarray) -> list[np.ndarray]:
     logs = np.sign(days) * np.log1p(np.abs(days * 24))
-    waves = [logs * 0.25 * 16 ** (k / 7) for k in range(8)]
-    columns = [logs / 8, *map(np.sin, waves), *map(np.cos, waves)]
+    waves = [logs * f for f in (0.5, 1, 2, 4)]
+    columns = [logs / 8, (logs / 8) ** 2, *map(np.sin, waves), *map(np.cos, waves)]
     return [np.where(np.isnan(days), 0, column) for column in columns]
 
 

@@ -10,7 +10,7 @@ from rle.model.tensors import TensorHop
 
 def make_hop(degrees, *, num_extra=0, newest=()):
     """A hop whose newest links are (parent, rank, child) triples."""
-    degree = torch.tensor(degrees)
+    degree = torch.tensor(degrees, dtype=torch.int64)
     links = torch.tensor(newest, dtype=torch.int64).view(-1, 3)
     return TensorHop(
         relation=0,
@@ -32,7 +32,9 @@ def make_hop(degrees, *, num_extra=0, newest=()):
     )
 
 
-HOP = make_hop([2, 0, 3], num_extra=1, newest=[(0, 0, 1), (0, 1, 0), (2, 0, 5), (2, 1, 4)])
+HOP = make_hop(
+    [2, 0, 3], num_extra=1, newest=[(0, 0, 1), (0, 1, 0), (2, 0, 5), (2, 0, 4), (2, 1, 3)]
+)
 
 
 def slow_pool(rows, hop, how):
@@ -46,7 +48,7 @@ def slow_pool(rows, hop, how):
                 out[p, 1] = mine.sum(0) * SUM_SCALE
     for p, rank, child in zip(hop.newest_parent, hop.newest_rank, hop.newest_child, strict=True):
         if rank < how.num_newest:
-            out[p, how.num_sums + rank] = rows[child]
+            out[p, how.num_sums + rank] += rows[child]
     return out
 
 

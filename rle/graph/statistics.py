@@ -13,6 +13,7 @@ from rle.ingest.stats import (
     category_stats,
     number_stats,
     stamp_stats,
+    time_correlation,
     vector_stats,
 )
 
@@ -56,7 +57,9 @@ def _table_stats(store: TableStore, layout: TableLayout, until: int | None) -> T
         table=store.name,
         num_rows=n,
         numbers=tuple(
-            number_stats(column, store.numbers[:n, i])
+            number_stats(column, store.numbers[:n, i]).replace(
+                time_correlation=time_correlation(store.numbers[:n, i]) if layout.has_time else 0.0
+            )
             for i, column in enumerate(layout.number_columns)
         ),
         categories=tuple(

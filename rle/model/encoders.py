@@ -49,9 +49,14 @@ class NumberFeatures(nn.Module):
     std: Tensor
     quantiles: Tensor
     nullable: Tensor
+    read: Tensor
 
-    def __init__(self, stats: Sequence[NumberStats]) -> None:
+    def __init__(self, every: Sequence[NumberStats], spec: ModelSpec) -> None:
         super().__init__()
+        read = [i for i, s in enumerate(every) if spec.is_read(s)]
+        stats = [every[i] for i in read]
+        self.reads_all = len(read) == len(every)
+        self.register_buffer("read", torch.tensor(read, dtype=torch.int64))
         self.register_buffer("mean", torch.tensor([s.mean for s in stats], dtype=torch.float32))
         self.register_buffer("std", torch.tensor([s.std for s in stats], dtype=torch.float32))
         levels = [s.quantiles or (0.0,) * NUM_QUANTILES for s in stats]
@@ -62,7 +67,9 @@ class NumberFeatures(nn.Module):
         self.num_features = 2 * len(stats) + len(nullable)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """float32 [U, C] with NaN for NULL -> float32 [U, 2C + nullable columns]."""
+        """float32 [U, C] with NaN for NULL -> float32 [U, 2 read + nullable columns]."""
+        if not self.reads_all:
+            numbers = numbers.index_select(1, self.read)
         null = torch.isnan(numbers)
         standard = ((numbers - self.mean) / self.std).clamp_(-CLIP, CLIP)
         standard = torch.where(null, 0.0, standard)
@@ -183,7 +190,7 @@ class TableEncoder(nn.Module):
 
     def __init__(self, layout: TableLayout, stats: TableStats, spec: ModelSpec) -> None:
         super().__init__()
-        self.numbers = NumberFeatures(_ordered(stats.numbers, layout.number_columns))
+        self.numbers = NumberFeatures(_ordered(stats.numbers, layout.number_columns), spec)
         self.stamps = StampFeatures(_ordered(stats.stamps, layout.stamp_columns))
         vectors = [name for name, _ in layout.vector_columns]
         self.vectors = VectorFeatures(_ordered(stats.vectors, vectors))

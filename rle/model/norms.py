@@ -8,12 +8,11 @@ Shapes: N rows, C channels, T tables, S seeds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -144,8 +143,26 @@ def _over_ranks(local: Tensor) -> Tensor:
     """Sum over all ranks, through which gradients flow; `local` itself without a process group."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return local
-    total: Tensor = all_reduce(local)  # type: ignore[no-untyped-call]
+    total: Tensor = _SumOverRanks.apply(local)  # type: ignore[no-untyped-call]
     return total
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """A sum over ranks whose gradient is the sum of what the ranks' losses want of it."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        """Every rank gets the sum."""
+        total = local.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """Every rank used the sum, so every rank's gradient counts."""
+        total = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
 
 
 def _per_tree(rows: Tensor, seed: Tensor, num_seeds: int) -> Tensor:

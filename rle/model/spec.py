@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Literal
 from rle.errors import ValidationError
 from rle.graph.schema import GraphSchema, Relation
 from rle.ingest.labels import LabelCodec
-from rle.ingest.stats import CategoryStats, DatasetStats
+from rle.ingest.stats import CategoryStats, DatasetStats, NumberStats
 from rle.spec.config import Aggregation
 from rle.values import TaskType, Value
 
 if TYPE_CHECKING:
     from rle.spec.config import TrainerConfig
 
+CLOCK_CORRELATION = 0.95
+"""From this rank correlation with the row's time on, a number only tells the time."""
 NUM_RESERVED = 2
 """Vocabulary entries before the first value: NULL, and rare or unknown."""
 
@@ -46,6 +48,7 @@ class ModelSpec(Value):
     sum_beside_mean: bool = True
     count_features: bool = True
     age_features: bool = True
+    drop_clocks: bool = True
     dropout: float = 0.2
     node_dropout: float = 0.1
     category_dropout: float = 0.2
@@ -127,6 +130,10 @@ class ModelSpec(Value):
         if not self.count_features:
             return ()
         return tuple(r for r in self.graph.relations_from(table) if r.many)
+
+    def is_read(self, stats: NumberStats) -> bool:
+        """Whether a number column is encoded at all."""
+        return not self.drop_clocks or abs(stats.time_correlation) < CLOCK_CORRELATION
 
     def vocabulary(self, stats: CategoryStats) -> tuple[str, ...]:
         """Values of a column that have a vector of their own, most frequent first."""

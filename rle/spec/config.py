@@ -106,6 +106,9 @@ class TrainerConfig(Value):
     """Whether a node knows how many rows of each relation are visible and how old the newest is."""
     age_features: bool = True
     """Whether datetime columns enter as seed time minus value, besides calendar parts."""
+    drop_clocks: bool = True
+    """Whether number columns that only follow the row's time, such as a year, are left out. Their
+    future values are all new; the row's age says the same and is known."""
     dropout: Share = 0.2
     """Dropout in the head, the same on any number of workers."""
     node_dropout: Share = 0.1

@@ -52,7 +52,7 @@ USERS = TableLayout(
 ORDERS = TableLayout(
     name="orders",
     has_time=True,
-    number_columns=("price",),
+    number_columns=("price", "year"),
     code_columns=("channel",),
     stamp_columns=("due",),
 )
@@ -199,6 +199,8 @@ def _store(
     if layout.name == "users":
         numbers[::3, 1] = np.nan
         numbers[:4, 0] = 1.5  # a tie that fills several quantiles
+    if layout.name == "orders":
+        numbers[:, 1] = np.arange(num_rows)
     codes = np.stack(
         [rng.integers(-1, len(values[c]), num_rows) for c in layout.code_columns] or [[]], axis=1
     ).astype(np.int32)
@@ -245,6 +247,7 @@ def _stats(snapshot: Snapshot, layout: TableLayout) -> TableStats:
                 mean=float(seen.mean()),
                 std=float(seen.std()),
                 quantiles=levels,
+                time_correlation=1.0 if column == "year" else 0.0,
             )
         )
     categories = [

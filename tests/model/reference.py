@@ -83,11 +83,14 @@ class _Reference:
 
     def encode(self, encoder: TableEncoder, table: str, rows: np.ndarray) -> Tensor:
         store, stats = self.snapshot.tables[table], self.spec.stats.table(table)
-        standard = [_standard(s, store.numbers[rows, i]) for i, s in enumerate(stats.numbers)]
-        quantile = [_quantile(s, store.numbers[rows, i]) for i, s in enumerate(stats.numbers)]
-        nulls = [
-            np.isnan(store.numbers[rows, i]) for i, s in enumerate(stats.numbers) if s.num_nulls
+        numbers = [
+            (s, store.numbers[rows, i])
+            for i, s in enumerate(stats.numbers)
+            if abs(s.time_correlation) < 0.95 or not self.spec.drop_clocks
         ]
+        standard = [_standard(s, values) for s, values in numbers]
+        quantile = [_quantile(s, values) for s, values in numbers]
+        nulls = [np.isnan(values) for s, values in numbers if s.num_nulls]
         features = [*standard, *quantile, *nulls]
         for i, s in enumerate(stats.stamps):
             features += _calendar(store.stamps[rows, i], s.min, s.max)
@@ -241,6 +244,10 @@ class _Reference:
                     x = _instance_norm(x, self.batch.trees.frontiers[key].seed)
                 out[key] = x * layer.norm.weight[t] + layer.norm.bias[t]
         return {key: x.relu() for key, x in out.items()}
+
+
+def _batch_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return functional.batch_norm(x, None, None, weight, bias, training=True)
 
 
 def _instance_norm(x: Tensor, seed: np.ndarray) -> Tensor:

@@ -44,6 +44,7 @@ KNOBS = [
     {"num_layers": 3, "conv_aggregation": "max"},
     {"num_layers": 3},
     {"min_category_count": 10},
+    {"drop_clocks": False, "head_shortcut": False},
     {"max_categories": 1},
 ]
 
@@ -105,6 +106,7 @@ CHANGES = [
     {"node_dropout": 0.5},
     {"category_dropout": 0.5},
     {"head_shortcut": False},
+    {"drop_clocks": False},
     {"seed": 7},
 ]
 

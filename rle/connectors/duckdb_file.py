@@ -81,17 +81,13 @@ def _connect(path: str, *, write: bool, timeout_s: float) -> duckdb.DuckDBPyConn
     while True:
         try:
             return _connect_once(path, write=write)
-        except (duckdb.ConnectionException, duckdb.IOException) as error:
+        except duckdb.Error as error:
             if not _is_busy(error):
                 raise ConnectionError(
                     f"{path} cannot be opened as a DuckDB file: {_first_line(error)}"
                 ) from error
             if time.monotonic() > deadline:
                 raise ConnectionError(_busy_message(path, error, timeout_s)) from error
-        except duckdb.Error as error:
-            raise ConnectionError(
-                f"{path} cannot be opened as a DuckDB file: {_first_line(error)}"
-            ) from error
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -92,6 +92,11 @@ class DatasetSpec(Value):
 
     def _first_key(self, table: str) -> str:
         keys = self.table(table).key_columns
+        if self.table(table).type == "edge":
+            raise ValidationError(
+                f"Task {self.task.name!r} is about edge table {table!r}, whose rows are edges, "
+                "not nodes."
+            )
         if not keys:
             raise ValidationError(
                 f"Table {table!r} has no primary key, so task {self.task.name!r} cannot refer to "
@@ -130,11 +135,6 @@ class DatasetSpec(Value):
     def _check_entities(self) -> None:
         for table_name, key, column, dtype in self.entities:
             table = self.table(table_name)
-            if table.type == "edge":
-                raise ValidationError(
-                    f"Task {self.task.name!r} is about edge table {table_name!r}, whose rows are "
-                    "edges, not nodes."
-                )
             if key not in table.key_columns:
                 raise UnknownNameError(f"key of table {table_name!r}", key, table.key_columns)
             if dtype is not None:

@@ -81,7 +81,7 @@ def test_odd_file_names_work(tmp_path: Path, stem: str) -> None:
 
 def test_tables_of_other_schemas_are_found(connector: DuckDBConnector) -> None:
     run(connector, 'CREATE SCHEMA "odd.one"', 'CREATE TABLE "odd.one".t AS SELECT 1 AS id')
-    assert connector.sources() == ["shop.main.orders", 'shop."odd.one".t']
+    assert connector.sources() == ['shop."odd.one".t', "shop.main.orders"]
     assert connector.num_rows('shop."odd.one".t') == 1
 
 

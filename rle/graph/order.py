@@ -80,7 +80,7 @@ def _packed(values: NDArray[np.int64]) -> NDArray[np.int64] | None:
     if high - low >= NULL_TIME:
         return None
     shifted = np.where(null, 0, values) - low if has_null else values - low
-    unit = next((u for u in _UNITS_NS if high - low >= u and not (shifted % u)[~null].any()), 1)
+    unit = next((u for u in _UNITS_NS if high - low >= u and _divides(u, shifted[~null])), 1)
     rank = shifted // unit if unit > 1 else shifted
     last = (high - low) // unit
     if has_null:
@@ -90,6 +90,10 @@ def _packed(values: NDArray[np.int64]) -> NDArray[np.int64] | None:
         return None
     packed: NDArray[np.int64] = (rank << width) | np.arange(values.size, dtype=np.int64)
     return packed
+
+
+def _divides(unit: int, values: NDArray[np.int64]) -> bool:
+    return not (values[:1000] % unit).any() and not (values % unit).any()
 
 
 def _bits(count: int) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rle.graph.schema import GraphSchema
+    from rle.graph.schema import GraphSchema, Relation
 
     Int32Array = NDArray[np.int32]
     Emit = Callable[[Int32Array], None]
@@ -97,7 +97,7 @@ class TopologyBuilder:
         emit_links: Emit,
         emit_offsets: Emit,
     ) -> None:
-        self._schema = schema
+        self._relations = schema.relations
         self._num_rows = num_rows
         self._emit_links = emit_links
         self._emit_offsets = emit_offsets
@@ -107,11 +107,11 @@ class TopologyBuilder:
 
     @property
     def slices(self) -> tuple[RelationSlice, ...]:
-        """The slice of every relation, in schema order; all tables must have been added."""
-        missing = [r.name for r in self._schema.relations if r.name not in self._slices]
+        """The slice of every relation, in order; all tables must have been added."""
+        missing = [r.name for r in self._relations if r.name not in self._slices]
         if missing:
             raise InternalError(f"These relations were never built: {missing}.")
-        return tuple(self._slices[r.name] for r in self._schema.relations)
+        return tuple(self._slices[r.name] for r in self._relations)
 
     def add(self, table: str, parents: Int32Array) -> tuple[int, ...]:
         """Append the relations of one table's foreign keys.
@@ -123,7 +123,7 @@ class TopologyBuilder:
         Returns:
             Edges per foreign key.
         """
-        relations = self._schema.relations
+        relations = self._relations
         single = [r for r in relations if not r.many and r.source == table]
         if not single:
             return self._add_edge_table(table, parents)
@@ -140,9 +140,22 @@ class TopologyBuilder:
             )
         return tuple(edges)
 
+    def inherit(self, relation: Relation, parent: Int32Array) -> int:
+        """Append a relation that no foreign key of its own stands for; see `rle.graph.inherit`.
+
+        Args:
+            relation: A many-relation; from now on the last of the schema.
+            parent: int32 [num_rows of its target], row of its source, -1 for none.
+
+        Returns:
+            Edges.
+        """
+        self._relations = (*self._relations, relation)
+        return self._add_lists(relation.name, relation.source, parent)
+
     def _add_edge_table(self, table: str, parents: Int32Array) -> tuple[int, ...]:
         forward, backward = (
-            r for r in self._schema.relations if r.many and r.link.partition(".")[0] == table
+            r for r in self._relations if r.many and r.link.partition(".")[0] == table
         )
         kept = (parents >= 0).all(axis=1)
         first, second = (np.ascontiguousarray(parents[kept, i]) for i in (0, 1))
@@ -185,14 +198,13 @@ def group_by_parent(
         int32 [P + 1] offsets and int32 [E] values, in their given order within a group.
     """
     offsets = np.zeros(num_parents + 1, np.int32)
-    kept = np.flatnonzero(parent >= 0).astype(np.int32)
-    if kept.size < parent.size:
-        parent = parent[kept]
+    if parent.size and int(parent.min()) < 0:
+        kept = np.flatnonzero(parent >= 0).astype(np.int32)
+        parent, values = parent[kept], kept if values is None else values[kept]
     counts = np.bincount(parent, minlength=num_parents)
     np.cumsum(counts, out=offsets[1:], dtype=np.int32)
     order = stable_order(parent)
-    rows = kept[order] if values is None else values[kept][order]
-    return offsets, rows
+    return offsets, order.astype(np.int32) if values is None else values[order]
 
 
 def stable_order(values: Int32Array) -> NDArray[np.int64]:

@@ -146,11 +146,9 @@ def _kind_of(folder: Path) -> Literal["glove", "model2vec", "transformers"] | No
     config = folder / "config.json"
     if not config.is_file():
         return None
-    settings = json.loads(config.read_text())
-    is_static = settings.get("model_type") == "model2vec" or "StaticModel" in settings.get(
-        "architectures", []
-    )
-    return "model2vec" if is_static else "transformers"
+    # A transformers configuration always has its model_type; a static one may lack it.
+    model_type = json.loads(config.read_text()).get("model_type", "model2vec")
+    return "model2vec" if model_type == "model2vec" else "transformers"
 
 
 def _identity(kind: str, folder: Path) -> str:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rle.sampling import kernels
 from rle.sampling.batch import Batch, Rows
+from rle.sampling.kernels import rows as kernels
+from rle.sampling.kernels.loading import load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def gather(
         weights: float32 [S]; None for all 1.
         labels: [S] or [S, classes], of these seeds; None where there are none.
     """
-    kernels.load()
+    load()
     keys: dict[str, list[FrontierKey]] = {}
     for key in trees.frontiers:
         keys.setdefault(key[1], []).append(key)

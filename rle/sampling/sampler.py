@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from rle.errors import UnknownNameError, ValidationError
-from rle.sampling import kernels
 from rle.sampling.batch import Frontier, Hop, Trees
+from rle.sampling.kernels import trees as kernels
+from rle.sampling.kernels.loading import load, read_only
 from rle.sampling.walk import plan_walk
 
 if TYPE_CHECKING:
@@ -67,12 +68,12 @@ class NeighborSampler:
             raise UnknownNameError("table", entity_table, snapshot.tables)
         if not fanouts or min(fanouts) < 1:
             raise ValidationError(f"Fanouts must be 1 or more per hop, not {list(fanouts)}.")
-        kernels.load()
+        load()
         self._snapshot = snapshot  # the kernel holds addresses of its arrays
         self._num_rows = snapshot.tables[entity_table].num_rows
         self._walk = walk = plan_walk(snapshot, entity_table=entity_table, fanouts=fanouts)
         self._graph = tuple(
-            kernels.read_only(array)
+            read_only(array)
             for array in (
                 snapshot.topology.links,
                 snapshot.topology.offsets,

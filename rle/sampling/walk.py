@@ -13,7 +13,7 @@ import numpy as np
 
 from rle.errors import InternalError
 from rle.graph.store import NULL_TIME
-from rle.sampling import kernels
+from rle.sampling.kernels import trees as kernels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Walk:
     frontiers: tuple[FrontierKey, ...]
     steps: tuple[Step, ...]
     plan: Int64Array
-    """int64 [H, 9], see the columns in `rle.sampling.kernels`."""
+    """int64 [H, 9], see the columns in `rle.sampling.kernels.trees`."""
     clocks: Int64Array
     """int64 [T, 6], one row per table of the schema."""
     buckets: Int32Array

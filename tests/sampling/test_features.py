@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rle.graph.store import NULL_TIME
 from rle.sampling.features import gather, gather_rows
+from rle.sampling.kernels import rows as kernels
 from rle.sampling.sampler import NeighborSampler
 from tests.sampling.graphs import Graph, Source, build_graph, graphs, make_store
 
@@ -78,8 +79,6 @@ def test_no_rows_keep_the_width_of_every_block() -> None:
 
 @pytest.mark.parametrize("num_rows", [1, 16, 17, 100_000])
 def test_distinct_rows_come_in_the_order_of_the_nodes(num_rows: int) -> None:
-    from rle.sampling import kernels
-
     rng = np.random.default_rng(0)
     rows = rng.integers(0, num_rows, 5000).astype(np.int32)
     index, found = np.empty(5000, np.int32), np.empty(5000, np.int32)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rle.sampling import kernels
+from rle.sampling.kernels import trees as kernels
 from rle.sampling.walk import index_times, plan_steps
 from tests.sampling.graphs import Source, build_graph, make_store
 

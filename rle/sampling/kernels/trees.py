@@ -1,38 +1,37 @@
-"""The walk over a snapshot's flat arrays, compiled. The only file that knows numba.
+"""The walk over a snapshot's flat arrays: one call expands a whole batch over all hops.
 
-It is one file because numba's cache looks only at the file of the kernel it stored.
-
-Kernels release the GIL and see numpy arrays and integers only. One call expands a whole batch over
-all hops, so what Python costs is paid once. Nothing is compiled on import: `load` compiles each
-kernel for its one signature, or reads it from numba's cache, when the first sampler is built.
+Kernels release the GIL and see numpy arrays and integers only. Python is paid once per batch, not
+per hop; memory is asked for ahead of its use; nothing is hashed, merged or scattered.
 
 Shapes: S seeds, H hops, F frontiers, P parents of one hop, M newest children kept, n visible
-neighbours of one parent, k of them kept, T tables, N nodes, U distinct rows.
+neighbours of one parent, k of them kept, T tables.
 """
 
 from __future__ import annotations
 
-import functools
-import threading
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+
+from rle.sampling.kernels.machine import (
+    GOLDEN,
+    LAST_TIME,
+    get,
+    high_product,
+    kernel,
+    load_int64,
+    lowest_bit,
+    prefetch,
+    prefetch_int64,
+    put,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
-    F = TypeVar("F", bound=Callable[..., Any])
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 ONE = np.uint64(1)
-LAST_TIME = np.int64(0x7FFFFFFFFFFFFFFF)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 MANY, LINK_START, OFFSET_START, STRIDE, TABLE, FANOUT, SOURCE, TARGET, SALT = range(9)
@@ -46,113 +45,8 @@ FRONTIER_START, HOP_FIRST, HOP_EXTRA, HOP_FACTS = range(4)
 DONE, NODES_FULL, FACTS_FULL, BAD_ROW = range(4)
 """What `sample_trees` returns."""
 
-_LOADING = threading.Lock()
-
 AHEAD = 16
 """Parents between a prefetch and its use: one miss hides behind the work of the others."""
-
-
-def kernel(function: F) -> F:
-    """Compile `function` on first use, without bounds checks and without the GIL."""
-    options: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
-    try:
-        compiled = njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that numba may write its cache to: compile in every process
-        compiled = njit(**options)(function)
-    return cast("F", compiled)
-
-
-def _call_prefetch(builder: Any, pointer: Any) -> None:
-    pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-    flag = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
-    insert: Any = cgutils.get_or_insert_function
-    function = insert(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [pointer, flag(0), flag(3), flag(1)])
-
-
-def _prefetch(typing: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of `array[index]`. Never faults, so the index need not be valid."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        _call_prefetch(builder, builder.gep(data, [args[1]]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), generate
-
-
-def _high_product(typing: Any, a: Any, b: Any) -> Any:
-    """The upper 64 bits of a 128-bit product: maps a hash onto [0, b) without a division."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        wide = ir.IntType(128)
-        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
-        return builder.trunc(builder.lshr(product, wide(64)), ir.IntType(64))
-
-    return types.uint64(types.uint64, types.uint64), generate
-
-
-def _lowest_bit(typing: Any, word: Any) -> Any:
-    """The position of the lowest set bit of a word that is not 0."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.IntType(1)(1))
-
-    return types.int64(types.uint64), generate
-
-
-def _load_int64(typing: Any, address: Any, index: Any) -> Any:
-    """Read an int64 array through its address: tables' times are separate files, and a kernel
-    cannot take a list of arrays without a compiled version per length.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-        return builder.load(builder.gep(pointer, [args[1]]))
-
-    return types.int64(types.int64, types.int64), generate
-
-
-def _prefetch_int64(typing: Any, address: Any, index: Any) -> Any:
-    """Ask for what `load_int64` will read."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-        _call_prefetch(builder, builder.gep(pointer, [args[1]]))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), generate
-
-
-def _get(typing: Any, array: Any, index: Any) -> Any:
-    """`array[index]` without the test for a negative index, which costs as much as the load."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.load(builder.gep(data, [args[1]]))
-
-    return array.dtype(array, types.int64), generate
-
-
-def _put(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """`array[index] = value`, as `get`."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        builder.store(args[2], builder.gep(data, [args[1]]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, array.dtype), generate
-
-
-get: Any = intrinsic(_get)
-put: Any = intrinsic(_put)
-prefetch: Any = intrinsic(_prefetch)
-high_product: Any = intrinsic(_high_product)
-lowest_bit: Any = intrinsic(_lowest_bit)
-load_int64: Any = intrinsic(_load_int64)
-prefetch_int64: Any = intrinsic(_prefetch_int64)
 
 
 @kernel
@@ -557,85 +451,3 @@ def sample_trees(
         starts[hop[TARGET] + 1] = pos
         layout[HOP_FACTS, h + 1] = at
     return DONE
-
-
-@kernel
-def distinct_rows(rows: Array, num_rows: int, index: Array, found: Array) -> int:
-    """Number distinct rows in the order in which they first come.
-
-    Args:
-        rows: int32 [N], each in `0..num_rows - 1`.
-        num_rows: Of the table.
-        index: int32 [N], filled with each row's number.
-        found: int32 [N], whose beginning is filled with the distinct rows.
-
-    Returns:
-        U, how many there are.
-    """
-    bits = 4
-    while (1 << bits) < min(2 * rows.size, num_rows):
-        bits += 1
-    mask = (1 << bits) - 1
-    # With a place for every row of the table there is nothing to hash and nothing to collide.
-    factor = np.uint64(1) if num_rows <= mask + 1 else GOLDEN
-    shift = np.uint64(0) if num_rows <= mask + 1 else np.uint64(64 - bits)
-    slots = np.full(mask + 1, -1, np.int32)
-    num = np.int32(0)
-    for i in range(rows.size):
-        row = rows[i]
-        place = np.int64((np.uint64(row) * factor) >> shift) & mask
-        while slots[place] >= 0 and found[slots[place]] != row:
-            place = (place + 1) & mask
-        if slots[place] < 0:
-            slots[place] = num
-            found[num] = row
-            num += np.int32(1)
-        index[i] = slots[place]
-    return int(num)
-
-
-@kernel
-def days_before(rows: Array, seed: Array, row_times: Array, seed_times: Array, out: Array) -> None:
-    """Fill float32 [N] with the days from each row's time to its seed's; NaN for no row or time."""
-    for i in range(rows.size):
-        row = rows[i]
-        time = row_times[row] if row >= 0 else LAST_TIME
-        # In floats, because the difference of two int64 may not fit into one; the error is 0.3 us.
-        days = (np.float64(seed_times[seed[i]]) - np.float64(time)) / 86_400e9
-        out[i] = np.float32(np.nan if time == LAST_TIME else days)
-
-
-def read_only(array: Array) -> Array:
-    """Return a plain read-only view: the one kind of graph array the kernels are compiled for."""
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
-def _array(dtype: Any, dimensions: int = 1, *, readonly: bool = False) -> Any:
-    return types.Array(dtype, dimensions, "C", readonly=readonly)
-
-
-@functools.cache
-def load() -> None:
-    """Compile every kernel for its one signature, or read it from the cache; then compile no more.
-
-    numba takes a read-only array for another type, and a second compilation costs seconds.
-    """
-    i32, i64, u64 = types.int32, types.int64, types.uint64
-    graph = [_array(i32, readonly=True)] * 2
-    graph += [_array(i64, 2, readonly=True)] * 2 + [_array(i32, readonly=True)]
-    seeds = [_array(i32, readonly=True), *[_array(i64, readonly=True)] * 2]
-    outputs = [_array(u64), _array(u64), _array(i32), _array(i64, 2)]
-    nodes, times = _array(i32, readonly=True), _array(i64, readonly=True)
-    kernels = {
-        sample_trees: (*seeds, *graph, *outputs, *[i64] * 7),
-        distinct_rows: (nodes, i64, _array(i32), _array(i32)),
-        days_before: (nodes, nodes, times, times, _array(types.float32)),
-    }
-    with _LOADING:
-        for function, arguments in kernels.items():
-            compiled = cast("Any", function)
-            if not compiled.signatures:
-                compiled.compile(arguments)
-                compiled.disable_compile()

@@ -279,6 +279,18 @@ def _statements() -> Iterator[str]:
             """
 
 
+def tables(connector: DuckDBConnector) -> list[rle.GNNTable]:
+    """Return the handles of all 21 tables.
+
+    Args:
+        connector: Of the file that `build` wrote.
+    """
+    return [
+        make_table(connector, name, key=table.key, links=table.links, time=table.time)
+        for name, table in TABLES.items()
+    ]
+
+
 def dataset(connector: DuckDBConnector, task: str) -> rle.Dataset:
     """Return the database that `build` made, with one of `TASKS`, as a user would declare it.
 
@@ -288,10 +300,6 @@ def dataset(connector: DuckDBConnector, task: str) -> rle.Dataset:
     """
     if task not in TASKS:
         raise UnknownNameError("task of lahman", task, TASKS)
-    tables = [
-        make_table(connector, name, key=table.key, links=table.links, time=table.time)
-        for name, table in TABLES.items()
-    ]
     about = TASKS[task]
     shared: dict[str, Any] = {
         "connector": connector,
@@ -310,4 +318,4 @@ def dataset(connector: DuckDBConnector, task: str) -> rle.Dataset:
         if about.type.is_link
         else rle.NodeTask(target_column="label", **shared)
     )
-    return rle.Dataset(connector, "lahman", tables=tables, task_description=description)
+    return rle.Dataset(connector, "lahman", tables=tables(connector), task_description=description)

@@ -46,15 +46,21 @@ class Value(pydantic.BaseModel):
 
 
 def explain(cls: type[pydantic.BaseModel], error: pydantic.ValidationError) -> ValidationError:
-    """Turn pydantic's report into one sentence per bad field, with the nearest known name."""
+    """Turn pydantic's report into one sentence per bad field, with the nearest known name.
+
+    A single error of ours comes back as it is, so that its class still says what was wrong.
+    """
     lines: list[str] = []
-    for item in error.errors(include_url=False):
+    items = error.errors(include_url=False)
+    for item in items:
         where = ".".join(str(part) for part in item["loc"]) or cls.__name__
         if item["type"] == "extra_forbidden":
             lines.append(str(UnknownNameError(f"field of {cls.__name__}", where, cls.model_fields)))
             continue
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, ValidationError):
+            if len(items) == 1:
+                return cause
             lines.append(str(cause))
             continue
         message = item["msg"].removeprefix("Value error, ")

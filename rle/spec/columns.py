@@ -50,6 +50,11 @@ class Columns:
 
     def check_in_source(self, column: str) -> None:
         """Raise UnknownNameError where the source has no such column."""
+        if not isinstance(column, str):
+            raise ValidationError(
+                f"A role of table {self.table!r} takes the name of one column, not {column!r}; it "
+                "may have one primary key and one time column (see candidate_keys for more keys)."
+            )
         if column not in self.arrow:
             raise UnknownNameError(f"column in {self.source}", column, self.arrow)
 

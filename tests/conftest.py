@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from rle.testing.shop import Shop, make_shop
@@ -17,6 +18,10 @@ from rle.testing.shop import Shop, make_shop
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# How long a test takes says more about the machine's other users than about the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Variables that third parties set once per process, whatever a test does.
 SET_BY_OTHERS = ("PYTEST_", "KMP_", "RAY_", "MLFLOW_", "HYPOTHESIS_", "TORCH", "PYTORCH_")

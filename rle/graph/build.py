@@ -33,6 +33,7 @@ def build_snapshot(
     text_embedder: str,
     num_workers: int,
     on_progress: OnProgress,
+    inherit_links: bool = True,
 ) -> Snapshot:
     """Return the snapshot of `spec`'s tables, building it unless it is there already.
 
@@ -42,6 +43,8 @@ def build_snapshot(
         text_embedder: A known name or a path; looked for only where a table has text.
         num_workers: 0 reads in this process; otherwise Ray Data spreads the chunks.
         on_progress: Called with a stage ("read", "build"), steps done and steps in all.
+        inherit_links: Whether tables that extend another, row for row, also get its links; see
+            `rle.graph.inherit`.
 
     Raises:
         MissingModelError: There is text, and the embedder is not on this machine.
@@ -52,7 +55,7 @@ def build_snapshot(
     plans = tuple(plan_table(table) for table in spec.tables)
     embedder = find_embedder(text_embedder) if any(plan.texts for plan in plans) else None
     versions = _versions(spec)
-    fingerprint = _fingerprint(spec, versions, embedder)
+    fingerprint = _fingerprint(spec, versions, embedder, inherit_links=inherit_links)
     final = folder / fingerprint
     if is_complete(final):
         return Snapshot.open(final)
@@ -70,7 +73,9 @@ def build_snapshot(
                 embedder=embedder,
                 folder=str(temporary / "parts"),
             )
-            build = Construction(spec, staging, temporary / "snapshot", on_progress)
+            build = Construction(
+                spec, staging, temporary / "snapshot", on_progress, inherit_links=inherit_links
+            )
             manifest = build.run(fingerprint, num_workers=num_workers)
             if _versions(spec) != versions:
                 raise DataError("The tables changed while they were read. Run again.")
@@ -87,7 +92,11 @@ def _versions(spec: DatasetSpec) -> dict[str, str]:
 
 
 def _fingerprint(
-    spec: DatasetSpec, versions: dict[str, str], embedder: EmbedderSource | None
+    spec: DatasetSpec,
+    versions: dict[str, str],
+    embedder: EmbedderSource | None,
+    *,
+    inherit_links: bool,
 ) -> str:
     """Hash everything the snapshot's content hangs on. The task is not part of it."""
     content = {
@@ -96,6 +105,7 @@ def _fingerprint(
         "tables": [table.model_dump(mode="json") for table in spec.tables],
         "versions": versions,
         "embedder": embedder.identity if embedder else None,
+        "inherit_links": inherit_links,
     }
     text = json.dumps(content, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

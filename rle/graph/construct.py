@@ -6,7 +6,7 @@ Everything is written below one folder that no reader sees until it is published
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +14,9 @@ import numpy as np
 from rle.errors import DataError
 from rle.graph.assemble import Parts, Placed, open_parts, place_rows, write_blocks
 from rle.graph.files import GrowingArray
+from rle.graph.inherit import inherited, keepers
 from rle.graph.links import resolve_links
-from rle.graph.report import BuildReport, ColumnReport, TableReport
+from rle.graph.report import BuildReport, ColumnReport, LinkReport, TableReport
 from rle.graph.schema import (
     GraphSchema,
     Relation,
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rle.graph.report import LinkReport
+    from numpy.typing import NDArray
+
+    from rle.graph.topology import RelationSlice
     from rle.ingest.staging import Staging
     from rle.spec.dataset import DatasetSpec
+    from rle.spec.table import TableSpec
 
     OnProgress = Callable[[str, int, int], None]
 
@@ -48,13 +52,36 @@ class _Finished:
     seconds: float
 
 
+@dataclass(slots=True)
+class _Linked:
+    """The schema with its inherited relations, and what linking found per table."""
+
+    schema: GraphSchema
+    slices: tuple[RelationSlice, ...] = ()
+    reports: dict[str, tuple[LinkReport, ...]] = field(default_factory=dict)
+    num_bytes: dict[str, int] = field(default_factory=dict)
+
+    def add(self, relation: Relation, num_edges: int, num_rows: dict[str, int]) -> None:
+        """Append an inherited relation."""
+        self.schema = self.schema.replace(relations=(*self.schema.relations, relation))
+        self.reports[relation.target] += (LinkReport(link=relation.link, num_edges=num_edges),)
+        self.num_bytes[relation.target] += 4 * (num_edges + num_rows[relation.source] + 1)
+
+
 class Construction:
     """The steps of one build, in order; every one writes below `folder`."""
 
     def __init__(
-        self, spec: DatasetSpec, staging: Staging, folder: Path, on_progress: OnProgress
+        self,
+        spec: DatasetSpec,
+        staging: Staging,
+        folder: Path,
+        on_progress: OnProgress,
+        *,
+        inherit_links: bool,
     ) -> None:
         self._spec = spec
+        self._inherit_links = inherit_links
         self._staging = staging
         self._folder = folder
         self._on_progress = on_progress
@@ -76,17 +103,17 @@ class Construction:
         nodes = [f for f in finished.values() if not f.parts.plan.is_edge]
         schema = GraphSchema(tables=tuple(f.layout for f in nodes), relations=self._relations())
         num_rows = {f.layout.name: f.parts.num_rows for f in nodes}
-        builder, links, topology_bytes = self._link(schema, num_rows, finished)
+        linked = self._link(schema, num_rows, finished)
         files = sizes(self._folder)
         names = [layout.name for layout in schema.tables]
         tables = tuple(
-            _report(f, links.get(name, ()), topology_bytes.get(name, 0), files, names)
+            _report(f, linked.reports.get(name, ()), linked.num_bytes.get(name, 0), files, names)
             for name, f in finished.items()
         )
         return Manifest(
             format=FORMAT,
             fingerprint=fingerprint,
-            graph=schema,
+            graph=linked.schema,
             report=BuildReport(
                 tables=tables,
                 staging_seconds=staging_seconds,
@@ -96,7 +123,7 @@ class Construction:
             keys={
                 f.layout.name: tuple(KeyFiles.of(k) for k in f.placed.keys.values()) for f in nodes
             },
-            relations=builder.slices,
+            relations=linked.slices,
             files=files,
         )
 
@@ -146,10 +173,11 @@ class Construction:
 
     def _link(
         self, schema: GraphSchema, num_rows: dict[str, int], finished: dict[str, _Finished]
-    ) -> tuple[TopologyBuilder, dict[str, tuple[LinkReport, ...]], dict[str, int]]:
+    ) -> _Linked:
         """Resolve the foreign keys table by table and append both directions to two files."""
-        reports: dict[str, tuple[LinkReport, ...]] = {}
-        num_bytes: dict[str, int] = {}
+        linked = _Linked(schema)
+        kept: dict[str, NDArray[np.int32]] = {}
+        wanted = keepers(self._spec.tables) if self._inherit_links else set()
         with (
             GrowingArray(self._folder / "links.npy", np.int32) as links,
             GrowingArray(self._folder / "offsets.npy", np.int32) as offsets,
@@ -159,23 +187,32 @@ class Construction:
                 if not table.foreign_keys:
                     continue
                 started, before = time.perf_counter(), links.size + offsets.size
-                child = finished[table.name]
-                wanted = [
-                    (
-                        key.column_name,
-                        ".".join(key.target),
-                        finished[key.link_table].placed.keys[key.link_column],
-                    )
-                    for key in table.foreign_keys
-                ]
-                parents, reports[table.name] = resolve_links(
-                    child.parts, child.placed.place, wanted
-                )
+                parents, linked.reports[table.name] = _resolve(table, finished)
                 builder.add(table.name, parents)
-                num_bytes[table.name] = 4 * (links.size + offsets.size - before)
-                child.seconds += time.perf_counter() - started
+                if table.name in wanted:
+                    kept[table.name] = parents
+                linked.num_bytes[table.name] = 4 * (links.size + offsets.size - before)
+                finished[table.name].seconds += time.perf_counter() - started
+            for relation, grandparents in inherited(self._spec.tables, kept, num_rows):
+                linked.add(relation, builder.inherit(relation, grandparents), num_rows)
+        linked.slices = builder.slices
         self._on_progress("build", len(finished) + 1, len(finished) + 1)
-        return builder, reports, num_bytes
+        return linked
+
+
+def _resolve(
+    table: TableSpec, finished: dict[str, _Finished]
+) -> tuple[NDArray[np.int32], tuple[LinkReport, ...]]:
+    child = finished[table.name]
+    keys = [
+        (
+            key.column_name,
+            ".".join(key.target),
+            finished[key.link_table].placed.keys[key.link_column],
+        )
+        for key in table.foreign_keys
+    ]
+    return resolve_links(child.parts, child.placed.place, keys)
 
 
 def _report(

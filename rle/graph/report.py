@@ -14,11 +14,11 @@ class LinkReport(Value):
     """How the foreign keys of one column resolved."""
 
     link: str
-    """`"child.column"`."""
+    """`"child.column"`, or `"child.column>its"` for a link that the parent's row hands down."""
     num_edges: int
-    num_null: int
+    num_null: int = 0
     """Rows whose foreign key is NULL."""
-    num_dangling: int
+    num_dangling: int = 0
     """Rows whose foreign key names no row of the parent table."""
     example: str | None = None
     """One dangling key."""

@@ -44,9 +44,9 @@ def places(order: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 def _key_order(keys: pa.Array) -> NDArray[np.int64] | None:
-    if pa.types.is_int64(keys.type):
-        last = pc.max(keys).as_py()
-        filled = keys if keys.null_count == 0 else keys.fill_null(min((last or 0) + 1, NULL_TIME))
+    last = pc.max(keys).as_py() if keys.null_count else None
+    if pa.types.is_int64(keys.type) and last != NULL_TIME:
+        filled = keys.fill_null((last or 0) + 1) if keys.null_count else keys
         return stable_order(filled.to_numpy(zero_copy_only=False))
     order: NDArray[np.int64] = pc.sort_indices(keys).to_numpy().astype(np.int64)
     return order

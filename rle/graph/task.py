@@ -57,6 +57,13 @@ def read_labels(connector: Connector, task: NodeTaskSpec, split: Split) -> pa.Ch
     return _read(connector, task, split, [task.target_column]).column(0)
 
 
+def check_times(connector: Connector, task: NodeTaskSpec, split: Split) -> None:
+    """Raise DataError where a time of the split is NULL or out of range; needs no graph."""
+    if task.time_column is not None:
+        times = _read(connector, task, split, [task.time_column]).column(0)
+        _times(times.combine_chunks(), where=_time_of(task, split))
+
+
 def read_split(
     connector: Connector,
     spec: DatasetSpec,
@@ -95,7 +102,7 @@ def read_split(
     times, task_times = np.full(table.num_rows, END_OF_TIME, np.int64), None
     if task.time_column is not None:
         task_times = table.column(task.time_column).combine_chunks()
-        times = _times(task_times, where=f"{task.name}.{task.time_column} ({split.value})")
+        times = _times(task_times, where=_time_of(node_task, split))
     labels = None
     if has_labels and codec is not None:
         labels = _labels(table.column(node_task.target_column), codec, node_task, split)
@@ -143,6 +150,10 @@ def _has_labels(connector: Connector, task: NodeTaskSpec, split: Split) -> bool:
     return task.target_column in connector.arrow_schema(_source(task, split)).names
 
 
+def _time_of(task: NodeTaskSpec, split: Split) -> str:
+    return f"{task.name}.{task.time_column} ({split.value})"
+
+
 def _times(values: pa.Array, *, where: str) -> NDArray[np.int64]:
     found = to_moments(values, where=where)
     if found.is_null.any():
@@ -151,10 +162,9 @@ def _times(values: pa.Array, *, where: str) -> NDArray[np.int64]:
             "see is not defined. Leave such rows out."
         )
     if found.is_outside.any():
-        example = values[int(np.argmax(found.is_outside))]
         raise DataError(
-            f"Time column {where!r} holds {example}, which is not between 1677-09-21 and "
-            "2262-04-11."
+            f"Time column {where!r} holds {found.example_outside}, which is not between "
+            "1677-09-21 and 2262-04-11."
         )
     return found.ns
 

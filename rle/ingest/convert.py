@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,8 @@ class Moments:
     is_null: BoolArray
     is_outside: BoolArray
     """Before 1677-09-21 or after 2262-04-11."""
+    example_outside: str | None = None
+    """The first such time as it is in the source."""
 
 
 def to_moments(values: pa.Array, *, where: str) -> Moments:
@@ -59,7 +61,13 @@ def to_moments(values: pa.Array, *, where: str) -> Moments:
         return Moments(raw * factor, is_null, is_outside)
     ns = np.clip(raw, low, high) * factor
     ns[raw < low], ns[raw > high] = _FIRST_NS, _LAST_NS
-    return Moments(ns, is_null, is_outside)
+    return Moments(ns, is_null, is_outside, _shown(values, int(np.argmax(is_outside))))
+
+
+def _shown(values: pa.Array, position: int) -> str:
+    # numpy, because Python's own dates end with the year 9999.
+    unit: Any = getattr(values.type, "unit", "D" if pt.is_date32(values.type) else "ms")
+    return str(np.datetime64(values[position].value, unit))
 
 
 def _parsed_times(values: pa.Array, *, where: str) -> pa.Array:

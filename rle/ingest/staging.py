@@ -203,14 +203,12 @@ class _Typed:
         self.dims[column] = vectors.shape[1]
 
     def _times(self, rows: pa.Table, column: str) -> NDArray[np.int64]:
-        values = _column(rows, column)
-        found = convert.to_moments(values, where=self._where(column))
+        found = convert.to_moments(_column(rows, column), where=self._where(column))
         if found.is_outside.any():
-            example = values[int(np.argmax(found.is_outside))]
             raise DataError(
-                f"Time column {self._where(column)!r} holds {example}, which is not between "
-                "1677-09-21 and 2262-04-11. Correct the source, or set such times to NULL in a "
-                "view."
+                f"Time column {self._where(column)!r} holds {found.example_outside}, which is not "
+                "between 1677-09-21 and 2262-04-11. Correct the source, or set "
+                "such times to NULL in a view."
             )
         self.num_null_times += int(found.is_null.sum())
         return np.where(found.is_null, np.int64(NULL_TIME), found.ns)

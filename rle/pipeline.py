@@ -256,6 +256,7 @@ def _build(spec: DatasetSpec, config: TrainerConfig, tell: OnEvent) -> Snapshot:
         text_embedder=config.text_embedder,
         num_workers=config.num_workers,
         on_progress=lambda stage, n, of: tell(ProgressEvent(stage=stage, step=n, num_steps=of)),
+        inherit_links=config.inherit_links,
     )
 
 

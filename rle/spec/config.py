@@ -109,6 +109,9 @@ class TrainerConfig(Value):
     drop_clocks: bool = True
     """Whether number columns that only follow the row's time, such as a year, are left out. Their
     future values are all new; the row's age says the same and is known."""
+    inherit_links: bool = True
+    """Whether tables that extend another, row for row, get its links too, in their own time order:
+    departures extend flights, so an airport's newest departures are known."""
     dropout: Share = 0.2
     """Dropout in the head, the same on any number of workers."""
     node_dropout: Share = 0.1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from rle.errors import DataError, UnknownNameError, ValidationError
-from rle.graph.task import read_labels
+from rle.graph.task import check_times, read_labels
 from rle.ingest.labels import LabelCodec
 from rle.ingest.plan import check_columns, plan_table
 from rle.ingest.ray_runtime import joins_cluster
@@ -109,7 +109,7 @@ def check_sources(dataset: DatasetSpec, *, text_embedder: str) -> None:
 
 
 def check_task_columns(dataset: DatasetSpec, task: NodeTaskSpec, splits: Sequence[Split]) -> None:
-    """Raise where a task table lacks a column or has no rows; a test table needs no labels."""
+    """Raise where a task table lacks a column, a row or a time; a test table needs no labels."""
     for split in splits:
         source = task.sources[split]
         known = dataset.connector.arrow_schema(source).names
@@ -121,6 +121,7 @@ def check_task_columns(dataset: DatasetSpec, task: NodeTaskSpec, splits: Sequenc
                 raise UnknownNameError(f"column of {split.value} table {source}", column, known)
         if dataset.connector.num_rows(source) == 0:
             raise DataError(f"The {split.value} table {source} of task {task.name!r} has no rows.")
+        check_times(dataset.connector, task, split)
 
 
 def clamp_warnings(

@@ -66,7 +66,9 @@ def bucket_bounds(clock: Array, buckets: Array, time: int) -> tuple[int, int]:
         age: Any = np.uint64(time) - np.uint64(clock[FIRST_TIME])
         bucket = min(np.int64(age >> np.uint64(clock[SHIFT])), clock[NUM_BUCKETS] - 1)
     bucket += clock[BUCKET_START]
-    return np.int64(buckets[bucket]), np.int64(buckets[bucket + 1])  # type: ignore[return-value]
+    first: Any = np.int64(buckets[bucket])
+    last: Any = np.int64(buckets[bucket + 1])
+    return first, last
 
 
 @kernel

@@ -304,7 +304,11 @@ def _run(
     message = f"{spec.experiment_name}, run {tracker.run_id}"
     with recorded(folder, listeners=listeners, message=message) as log:
         tracker.log_text(
-            "dataset_config.yaml", yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+            "dataset_config.yaml",
+            yaml.safe_dump(
+                {"experiment_name": spec.experiment_name} | spec.model_dump(mode="json"),
+                sort_keys=False,
+            ),
         )
         tracker.log_text("system_config.yaml", yaml.safe_dump(describe_machine(), sort_keys=False))
         yield _Run(tracker.run_id, folder, log, tracker)

@@ -8,9 +8,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import rle
 from examples.datasets import lahman, nycflights
 from examples.datasets.duckdb_file import MissingDataPackageError, package_data, write_database
-from rle.errors import OutputExistsError
+from rle.errors import OutputExistsError, UnknownNameError
+from rle.ingest.plan import plan_table
 
 SUMS = json.loads(Path(__file__).with_name("dataset_sums.json").read_text())
 MODULES = {"lahman": lahman, "nycflights": nycflights}
@@ -50,6 +52,32 @@ def test_a_second_build_changes_nothing(databases, name):
     before = databases[name].stat().st_mtime_ns
     assert MODULES[name].build(databases[name]) == databases[name]
     assert databases[name].stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks", "num_tables", "num_links"),
+    [
+        ("lahman", ("player-positions", "player-team"), 21, 30),
+        ("nycflights", ("flight-delay", "plane-destinations"), 7, 7),
+    ],
+)
+def test_the_database_is_a_valid_dataset_without_text(
+    databases, name, tasks, num_tables, num_links
+):
+    connector = rle.DuckDBConnector(database=str(databases[name]))
+    for task in tasks:
+        spec = MODULES[name].dataset(connector, task).spec
+        assert len(spec.tables) == num_tables
+        assert sum(len(table.foreign_keys) for table in spec.tables) == num_links
+        assert spec.task.name == task
+        assert not spec.task.current_time
+        assert not any(plan_table(table).texts for table in spec.tables)
+
+
+def test_an_unknown_task_is_named_with_the_nearest(databases):
+    connector = rle.DuckDBConnector(database=str(databases["lahman"]))
+    with pytest.raises(UnknownNameError, match="'player-out'"):
+        lahman.dataset(connector, "player-oot")
 
 
 def test_nothing_that_gives_the_future_away_is_kept(databases):

@@ -7,6 +7,8 @@ import pickle
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from rle.connectors.base import Chunk
 from rle.errors import InternalError, RLEError
 from rle.ingest.staging import PartInfo, Staging, stage
@@ -50,6 +52,8 @@ def stage_all(
     for done, infos in enumerate(run(staging, work), 1):
         found += infos
         on_progress(done, len(work))
+    # Sorting a large table comes next; what Arrow holds back from reading would only be in its way.
+    pa.default_memory_pool().release_unused()
     return sorted(found, key=lambda info: (info.table, info.chunk, info.piece))
 
 

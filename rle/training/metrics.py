@@ -10,20 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torchmetrics.functional as tm
 
 from rle.errors import DataError, TrainingError, UnknownNameError
+from rle.spec.metric import METRICS
 from rle.values import TaskType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from torch import Tensor
 
     from rle.spec.metric import EvaluationMetric
-
-THRESHOLD = 0.5
-"""A class is predicted where its probability is above this."""
 
 
 def compute(metric: EvaluationMetric, task_type: TaskType, scores: Tensor, labels: Tensor) -> float:
@@ -40,7 +35,9 @@ def compute(metric: EvaluationMetric, task_type: TaskType, scores: Tensor, label
         DataError: The metric is undefined for these labels, such as roc_auc with one class.
         TrainingError: A score is NaN or infinite: the model has diverged.
     """
-    function = _function(metric.name, task_type)
+    # Two seconds of importing that only the rank that measures has to spend.
+    from rle.training.metric_functions import FUNCTIONS
+
     check_labels(metric, task_type, labels)
     scores, labels = scores.detach().cpu().double(), labels.detach().cpu()
     if not bool(torch.isfinite(scores).all()):
@@ -55,7 +52,7 @@ def compute(metric: EvaluationMetric, task_type: TaskType, scores: Tensor, label
         scores, labels = scores.reshape(-1), labels.reshape(-1).double()
     else:
         labels = labels.long()
-    return float(function(scores, labels))
+    return float(FUNCTIONS[task_type][metric.name](scores, labels))
 
 
 def check_labels(metric: EvaluationMetric, task_type: TaskType, labels: Tensor) -> tuple[str, ...]:
@@ -69,7 +66,9 @@ def check_labels(metric: EvaluationMetric, task_type: TaskType, labels: Tensor) 
         DataError: The metric is undefined for these labels.
     """
     name = metric.name
-    _function(name, task_type)
+    known = () if task_type.is_link else METRICS[task_type]
+    if name not in known:
+        raise UnknownNameError(f"metric of task type '{task_type.value}'", name, known)
     labels = labels.detach().cpu()
     if labels.shape[0] == 0:
         raise DataError(f"{name} is undefined for a split without rows.")
@@ -113,7 +112,7 @@ def _check_regression(name: str, labels: Tensor) -> None:
 def _check_multilabel(name: str, labels: Tensor) -> tuple[str, ...]:
     if "precision" in name:
         return ()
-    kept = _countable(name, labels)
+    kept = countable_labels(name, labels)
     if name.endswith("micro"):
         usable = bool((labels == 1).any()) and ("auprc" in name or bool((labels == 0).any()))
         left_out = 0
@@ -133,7 +132,7 @@ def _check_multilabel(name: str, labels: Tensor) -> tuple[str, ...]:
     return ()
 
 
-def _countable(name: str, labels: Tensor) -> Tensor:
+def countable_labels(name: str, labels: Tensor) -> Tensor:
     """Bool [C]: which labels of a multilabel task can be measured on their own."""
     some = (labels == 1).any(dim=0)
     return some if "auprc" in name else some & (labels == 0).any(dim=0)
@@ -144,91 +143,3 @@ def _positive_class(scores: Tensor) -> Tensor:
     if scores.ndim == 2 and scores.shape[1] == 2:
         return scores[:, 1]
     return scores.reshape(-1)
-
-
-def _per_class(name: str, one: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    """The mean of `one` over the labels of a multilabel task that can be measured."""
-
-    def macro(scores: Tensor, labels: Tensor) -> Tensor:
-        kept = torch.nonzero(_countable(name, labels)).reshape(-1).tolist()
-        return torch.stack([one(scores[:, c], labels[:, c]).double() for c in kept]).mean()
-
-    return macro
-
-
-def _flat(one: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """The metric over all (row, label) pairs of a multilabel task as one list."""
-    return lambda scores, labels: one(scores.reshape(-1), labels.reshape(-1))
-
-
-def _auroc(scores: Tensor, labels: Tensor) -> Tensor:
-    return tm.classification.binary_auroc(scores, labels, thresholds=None)
-
-
-def _average_precision(scores: Tensor, labels: Tensor) -> Tensor:
-    return tm.classification.binary_average_precision(scores, labels, thresholds=None)
-
-
-def _precision_micro(scores: Tensor, labels: Tensor) -> Tensor:
-    return tm.classification.binary_precision(scores, labels, threshold=THRESHOLD)
-
-
-def _precision_macro(scores: Tensor, labels: Tensor) -> Tensor:
-    columns = range(labels.shape[1])
-    each = [_precision_micro(scores[:, c], labels[:, c]).double() for c in columns]
-    return torch.stack(each).mean()
-
-
-def _macro_f1(scores: Tensor, labels: Tensor) -> Tensor:
-    return tm.classification.multiclass_f1_score(scores, labels, scores.shape[1], average="macro")
-
-
-def _micro_f1(scores: Tensor, labels: Tensor) -> Tensor:
-    return tm.classification.multiclass_f1_score(scores, labels, scores.shape[1], average="micro")
-
-
-def _multiclass_accuracy(scores: Tensor, labels: Tensor) -> Tensor:
-    return tm.classification.multiclass_accuracy(scores, labels, scores.shape[1], average="micro")
-
-
-def _rmse(scores: Tensor, labels: Tensor) -> Tensor:
-    return tm.mean_squared_error(scores, labels, squared=False)
-
-
-FUNCTIONS: Mapping[TaskType, Mapping[str, Callable[[Tensor, Tensor], Tensor]]] = {
-    TaskType.BINARY_CLASSIFICATION: {
-        "roc_auc": _auroc,
-        "average_precision": _average_precision,
-        "accuracy": tm.classification.binary_accuracy,
-        "f1": tm.classification.binary_f1_score,
-        "precision": tm.classification.binary_precision,
-        "recall": tm.classification.binary_recall,
-    },
-    TaskType.MULTICLASS_CLASSIFICATION: {
-        "macro_f1": _macro_f1,
-        "micro_f1": _micro_f1,
-        "accuracy": _multiclass_accuracy,
-    },
-    TaskType.MULTILABEL_CLASSIFICATION: {
-        "multilabel_auroc_macro": _per_class("multilabel_auroc_macro", _auroc),
-        "multilabel_auroc_micro": _flat(_auroc),
-        "multilabel_auprc_macro": _per_class("multilabel_auprc_macro", _average_precision),
-        "multilabel_auprc_micro": _flat(_average_precision),
-        "multilabel_precision_macro": _precision_macro,
-        "multilabel_precision_micro": _flat(_precision_micro),
-    },
-    TaskType.REGRESSION: {
-        "rmse": _rmse,
-        "mae": tm.mean_absolute_error,
-        "r2": tm.r2_score,
-        "mape": tm.mean_absolute_percentage_error,
-    },
-}
-"""For each node task type, its metrics: (scores, labels) -> scalar."""
-
-
-def _function(name: str, task_type: TaskType) -> Callable[[Tensor, Tensor], Tensor]:
-    known = FUNCTIONS.get(task_type, {})
-    if name not in known:
-        raise UnknownNameError(f"metric of task type '{task_type.value}'", name, known)
-    return known[name]

@@ -249,3 +249,29 @@ def test_the_number_of_threads_is_left_to_the_caller(tmp_path):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=pytest.mark.skipif(
+                not torch.cuda.is_available(), reason="no GPU on this machine"
+            ),
+        ),
+    ],
+)
+def test_a_gpu_gives_the_curve_of_the_cpu_to_bfloat16(tmp_path, device):
+    config = tiny_config(evals_per_epoch=2)
+    alone, events, states = run(tiny_job(tmp_path, config=config, batch_norm=True))
+    job, told = tiny_job(tmp_path, config=config, batch_norm=True), []
+    ranks = Ranks(device=torch.device(device))
+    report = fit(job.build(ranks), config, AUROC, on_event=told.append, ranks=ranks)
+    assert losses(told) == pytest.approx(losses(events), rel=2e-2)
+    assert report.best.loss == pytest.approx(alone.best.loss, rel=5e-2)
+    assert all(tensor.device.type == "cpu" for tensor in report.weights.values())
+    rest = fit(job.build(ranks), config, AUROC, on_event=told.append, ranks=ranks, state=states[2])
+    assert len(rest.history) == len(report.history)

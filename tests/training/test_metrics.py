@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from rle.errors import DataError, TrainingError, UnknownNameError
 from rle.spec.metric import METRICS, EvaluationMetric
-from rle.training.metrics import FUNCTIONS, check_labels, compute
+from rle.training.metric_functions import FUNCTIONS
+from rle.training.metrics import check_labels, compute
 from rle.values import TaskType
 
 BINARY, MULTICLASS = TaskType.BINARY_CLASSIFICATION, TaskType.MULTICLASS_CLASSIFICATION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -45,7 +46,7 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
     Raises:
         ValidationError: Two columns have the same name, so neither can be asked for.
     """
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
     if twice:
         raise ValidationError(f"Column {twice[0]!r} is there twice; rename one of the two.")
     return pa.schema([pa.field(field.name, plain_type(field.type)) for field in schema])

@@ -84,11 +84,8 @@ class DuckDBConnector(Connector, CanWrite):
             schema = project(relation.schema, columns, source=source)
             num_rows = sql.count_rows(con, relation)
             if relation.has_row_ids and num_rows > max_rows:
-                batches = [
-                    batch
-                    for row_ids in spread(sql.end_row_id(con, relation), max_rows)
-                    for batch in sql.select_rows(con, relation, schema, row_ids)
-                ]
+                runs = spread(sql.end_row_id(con, relation), max_rows)
+                batches = list(sql.select_rows(con, relation, schema, runs))
             else:
                 rows = sql.select_rows(con, relation, schema)
                 batches = list(take_runs(rows, spread(num_rows, max_rows)))
@@ -118,7 +115,7 @@ class DuckDBConnector(Connector, CanWrite):
         with self._find(chunk.source) as (con, relation):
             schema = project(relation.schema, chunk.columns, source=chunk.source)
             token: dict[str, Any] = chunk.token
-            row_ids = (token["start"], token["stop"]) if token else None
+            row_ids = [(token["start"], token["stop"])] if token else []
             yield from sql.select_rows(con, relation, schema, row_ids)
 
     def exists(self, source: str) -> bool:

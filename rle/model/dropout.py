@@ -64,11 +64,9 @@ class RowDropout(Steps):
         masks = _kept(mix(every + 1), share) if share else torch.empty(0, channels)
         self.register_buffer("masks", masks, persistent=False)
 
-    def forward(self, rows: Tensor, numbers: Tensor) -> Tensor:
-        """[U, C] rows, int64 [U] row numbers."""
-        if not self.is_on:
-            return rows
-        return rows * self.masks.index_select(0, self.noise(numbers).remainder(_POOL_SIZE))
+    def choose(self, numbers: Tensor) -> Tensor:
+        """The mask of each row, int64 [U], from int64 [U] row numbers."""
+        return self.noise(numbers).remainder(_POOL_SIZE)
 
 
 class ValueDropout(Steps):

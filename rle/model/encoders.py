@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from rle.ingest.stats import NUM_QUANTILES
 from rle.model.dropout import RowDropout, ValueDropout
+from rle.model.fused import norm_relu
 from rle.model.segments import bag_sum
 from rle.model.spec import NUM_RESERVED
 from rle.model.time import CALENDAR_DIMS, calendar_features
@@ -225,12 +226,20 @@ class TableEncoder(nn.Module):
         total = self._numeric(rows)
         if self.categories is not None:
             ids = self.value_dropout(self.codes(rows.codes), self.codes.unknown, rows.rows)
-            total = total + bag_sum(self.categories, ids)
+            total = bag_sum(self.categories, ids).add_(total)
         for vocabulary, table in zip(self._list_vocabularies(), self.list_values, strict=True):
             total = total + _list_mean(rows, vocabulary, table)
-        block = functional.relu_(self.norm(total.float()))
-        dropped: Tensor = self.row_dropout(block, rows.rows)
-        return dropped
+        dropout = self.row_dropout
+        if not dropout.is_on:
+            return norm_relu(total.float(), self.norm.weight, self.norm.bias)
+        return norm_relu(
+            total.float(),
+            self.norm.weight,
+            self.norm.bias,
+            masks=dropout.masks,
+            choice=dropout.choose(rows.rows),
+            scale=1 / (1 - dropout.share),
+        )
 
     def _numeric(self, rows: TensorRows) -> Tensor:
         if self.weight is None:

@@ -15,13 +15,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rle.model.fused import EPS, norm_relu
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rle.model.tensors import TensorBatch
     from rle.sampling.batch import FrontierKey
 
-EPS = 1e-5
 MOMENTUM = 0.1
 
 
@@ -103,11 +104,11 @@ class NodeNorm(nn.Module):
         for key, rows in states.items():
             t = self.tables.index(key[1])
             if self.kind == "layer_norm":
-                out = layer_norm(rows.float(), self.weight[t], self.bias[t])
+                normed[key] = norm_relu(rows.float(), self.weight[t], self.bias[t])
             else:
                 centred = _per_tree(rows.float(), batch.seed[key], batch.times.shape[0])
                 out = torch.addcmul(self.bias[t], centred, self.weight[t])
-            normed[key] = functional.relu_(out)
+                normed[key] = functional.relu_(out)
         return normed
 
     def _by_batch(
@@ -124,11 +125,6 @@ class NodeNorm(nn.Module):
             for group, normed in zip(keys, norm(groups), strict=True)
             for key, rows in zip(group, normed, strict=True)
         }
-
-
-def layer_norm(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Normalise each row over its channels."""
-    return functional.layer_norm(rows, (rows.shape[1],), weight, bias, EPS)
 
 
 def sum_of(tensors: Sequence[Tensor]) -> Tensor:

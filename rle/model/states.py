@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from rle.model.fused import affine_pair
 from rle.model.segments import Aggregates, pool, pool_max, pool_ones
 
 if TYPE_CHECKING:
@@ -155,8 +156,7 @@ class Factored:
         block = self.block if self.index is None else self.block.index_select(0, self.index)
         if self.extra.shape[1] == 0:
             return affine(block, block_map, constant)
-        inputs = torch.cat([block, self.extra], dim=1)
-        return affine(inputs, torch.cat([block_map, extra_map]), constant)
+        return affine_pair(block, self.extra, block_map, extra_map, constant)
 
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

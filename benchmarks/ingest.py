@@ -212,6 +212,10 @@ def bench_build(folder: Path, case: str) -> None:
         baseline="target",
         baseline_value=16.0,
     )
+
+
+def bench_memory(folder: Path, case: str) -> None:
+    """Peak memory of a build in a fresh process, over what it held before."""
     peak = json.loads(
         subprocess.run(
             [sys.executable, "-m", "benchmarks.ingest", "--memory-of", str(folder)],
@@ -268,12 +272,14 @@ def main() -> None:
             made.write(folder)
             bench_graph_part(folder, f"{millions}M rows in time order")
             bench_build(folder, f"{millions}M rows in time order")
+            bench_memory(folder, f"{millions}M rows in time order")
             order = np.random.default_rng(0).permutation(made.transactions.num_rows)
             shuffled = made.transactions.take(order)
             pq.write_table(shuffled, folder / "transactions.parquet", row_group_size=262_144)
             del made, shuffled
             bench_graph_part(folder, f"{millions}M rows shuffled")
             bench_build(folder, f"{millions}M rows shuffled")
+            bench_memory(folder, f"{millions}M rows shuffled")
 
 
 if __name__ == "__main__":

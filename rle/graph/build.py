@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import socket
+import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rle.errors import DataError
@@ -19,6 +21,7 @@ from rle.ingest.staging import Staging
 from rle.ingest.text import find_embedder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from rle.graph.construct import OnProgress
@@ -61,30 +64,38 @@ def build_snapshot(
         return Snapshot.open(final)
     for plan in plans:
         check_columns(plan, spec.connector)
-    with translated(f"Writing the graph snapshot to {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
-        temporary = folder / f".building-{fingerprint}-{socket.gethostname()}-{os.getpid()}"
-        try:
-            (temporary / "parts").mkdir(parents=True)
-            staging = Staging(
-                connector=spec.connector,
-                plans=plans,
-                embedder=embedder,
-                folder=str(temporary / "parts"),
-            )
-            build = Construction(
-                spec, staging, temporary / "snapshot", on_progress, inherit_links=inherit_links
-            )
-            manifest = build.run(fingerprint, num_workers=num_workers)
-            if _versions(spec) != versions:
-                raise DataError("The tables changed while they were read. Run again.")
-            if final.exists():  # damaged, or of another format: it could never be opened
-                shutil.rmtree(final)
-            publish(temporary / "snapshot", final, manifest)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with translated(f"Writing the graph snapshot to {folder}"), _workplace(final) as temporary:
+        staging = Staging(
+            connector=spec.connector,
+            plans=plans,
+            embedder=embedder,
+            folder=str(temporary / "parts"),
+        )
+        (temporary / "parts").mkdir()
+        build = Construction(
+            spec, staging, temporary / "snapshot", on_progress, inherit_links=inherit_links
+        )
+        manifest = build.run(fingerprint, num_workers=num_workers)
+        if _versions(spec) != versions:
+            raise DataError("The tables changed while they were read. Run again.")
+        if final.exists():  # damaged, or of another format: it could never be opened
+            shutil.rmtree(final)
+        publish(temporary / "snapshot", final, manifest)
     return Snapshot.open(final)
+
+
+@contextmanager
+def _workplace(final: Path) -> Iterator[Path]:
+    """A folder beside `final` that is gone afterwards, whatever happens."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(final.parent)
+    owner = f"{uuid.uuid4().hex[:8]}-{socket.gethostname()}-{os.getpid()}"
+    temporary = final.parent / f".building-{final.name}-{owner}"
+    try:
+        temporary.mkdir()
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _versions(spec: DatasetSpec) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """The baseline of benchmarks/train.py: the same model built the usual way from torch-geometric.
 
-Every node of every tree is encoded by itself, as the models of RelBench do; messages run through
-one `HeteroConv` of `SAGEConv`s per layer, over one graph that holds all trees, and each layer is
-given only the depths that it needs. Encoders, head and features are those of `rle.model`.
+Every node of every tree is encoded by itself, as the models of RelBench do, with torch's own
+modules; messages run through one `HeteroConv` of `SAGEConv`s per layer, over one graph that holds
+all trees, and each layer is given only the depths that it needs. Head, ages and counts are those
+of `rle.model`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from rle.model.heads import Head, Join, Shortcut
 from rle.model.inputs import TableInput
 from rle.model.segments import SUM_SCALE
+from rle.model.spec import NUM_RESERVED
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -29,6 +31,37 @@ if TYPE_CHECKING:
     Edges = dict[tuple[str, str, str], Tensor]
 
 
+class PlainInput(nn.Module):
+    """Numbers and categories of one table, node by node; other kinds are not in the benchmark."""
+
+    def __init__(self, table: str, spec: ModelSpec) -> None:
+        super().__init__()
+        self.features = TableInput(table, spec)
+        encoder, size = self.features.encoder, spec.channels
+        self.numbers = nn.Linear(encoder.numbers.num_features, size)
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(len(values) + NUM_RESERVED, size) for values in encoder.codes.values
+        )
+        self.block = nn.Sequential(
+            nn.LayerNorm(size), nn.ReLU(), nn.Dropout(spec.node_dropout), nn.Linear(size, size)
+        )
+        extra = self.features.extra_weight
+        self.extra = None if extra is None else nn.Linear(extra.shape[0], size)
+
+    def forward(self, batch: TensorBatch, key: tuple[int, str]) -> Tensor:
+        """[N, channels] of one frontier."""
+        rows, encoder = batch.tables[key[1]].take(batch.index[key]), self.features.encoder
+        states = self.numbers(encoder.numbers(rows.numbers))
+        ids = encoder.codes(rows.codes) - (encoder.codes.unknown - 1)
+        for column, embedding in zip(ids.unbind(1), self.embeddings, strict=True):
+            states = states + embedding(column)
+        states = self.block(states)
+        extra = self.features.extra_features(batch, key)
+        if self.extra is None or extra.shape[1] < self.extra.in_features:
+            return states
+        return states + self.extra(extra)
+
+
 class PyGModel(nn.Module):
     """Same inputs, same aggregates, same head as `rle.model.relational.RelationalModel`."""
 
@@ -36,7 +69,7 @@ class PyGModel(nn.Module):
         super().__init__()
         self.spec = spec
         self.tables = spec.tables_within(spec.num_layers)
-        self.inputs = nn.ModuleDict({t: TableInput(t, spec) for t in self.tables})
+        self.inputs = nn.ModuleDict({t: PlainInput(t, spec) for t in self.tables})
         self.convs = nn.ModuleList()
         self.norms = nn.ModuleList()
         for layer in range(1, spec.num_layers + 1):
@@ -50,7 +83,7 @@ class PyGModel(nn.Module):
     def bind(self, snapshot: Snapshot) -> None:
         """Learn the codes of `snapshot`."""
         for table, part in self.inputs.items():
-            part.encoder.bind(snapshot.tables[table])
+            part.features.encoder.bind(snapshot.tables[table])
 
     def forward(self, batch: TensorBatch) -> Tensor:
         """[S, outputs]."""
@@ -79,12 +112,7 @@ class PyGModel(nn.Module):
         return self.head(self.join(joined, batch), batch) + self.shortcut(joined, batch)
 
     def _encode(self, batch: TensorBatch, key: tuple[int, str]) -> Tensor:
-        part = self.inputs[key[1]]
-        block = part.encoder(batch.tables[key[1]].take(batch.index[key]))
-        states = torch.addmm(part.out_bias, block, part.out_weight)
-        extra = part.extra_features(batch, key)
-        if extra.shape[1]:
-            states = states + extra @ part.extra_weight[: extra.shape[1]]
+        states: Tensor = self.inputs[key[1]](batch, key)
         return states
 
     def _convolutions(self, tables: tuple[str, ...]) -> dict[tuple[str, str, str], SAGEConv]:
@@ -107,7 +135,10 @@ class PyGModel(nn.Module):
         return convs
 
     def _convolve(
-        self, conv: HeteroConv, pairs: dict[tuple[str, str, str], tuple[Tensor, Tensor]], edges: Edges
+        self,
+        conv: HeteroConv,
+        pairs: dict[tuple[str, str, str], tuple[Tensor, Tensor]],
+        edges: Edges,
     ) -> dict[str, Tensor]:
         # What HeteroConv.forward does, with targets cut to the depths that are needed.
         out: dict[str, list[Tensor]] = {}
@@ -122,9 +153,7 @@ class PyGModel(nn.Module):
                 sizes[table] += index.shape[0]
         return sizes
 
-    def _edges(
-        self, batch: TensorBatch, deepest: int, start: dict[tuple[int, str], int]
-    ) -> Edges:
+    def _edges(self, batch: TensorBatch, deepest: int, start: dict[tuple[int, str], int]) -> Edges:
         parts: dict[tuple[str, str, str], list[Tensor]] = {}
         for hop in batch.hops:
             if hop.depth > deepest:

@@ -4,7 +4,7 @@ A mask depends on (seed, step, what is dropped) alone: the same whichever worker
 the same for a row that several trees share, and the same again after a restart, since the step is
 part of the `state_dict`.
 
-Shapes: S seeds, U rows, K columns, C channels.
+Shapes: U rows, K columns, C channels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_POOL_SIZE = 4096
+_POOL_SIZE = 1024
 _SPREAD = 1_000_003
 
 
@@ -38,22 +38,11 @@ class Steps(nn.Module):
         return scrambled
 
 
-class SeedDropout(Steps):
-    """Drops channels of seeds, by the position of the seed row in its split."""
-
-    def forward(self, rows: Tensor, positions: Tensor) -> Tensor:
-        """[S, C] rows, int64 [S] positions."""
-        if not self.is_on:
-            return rows
-        channel = torch.arange(rows.shape[1], device=rows.device)
-        return rows * _kept(self.noise(positions).unsqueeze(1) ^ mix(channel), self.share)
-
-
-class RowDropout(Steps):
-    """Drops channels of table rows, by row number.
+class MaskDropout(Steps):
+    """Drops channels of rows, by a number that names the row wherever it is.
 
     Hashing every channel of every row would cost more than the layer behind it, so each row takes
-    one of a few thousand masks that are drawn once.
+    one of a thousand masks, drawn once; which one, the hash of its number and the step says.
     """
 
     masks: Tensor
@@ -61,11 +50,17 @@ class RowDropout(Steps):
     def __init__(self, share: float, channels: int, *, seed: int) -> None:
         super().__init__(share, seed=seed)
         every = torch.arange(_POOL_SIZE * channels).view(_POOL_SIZE, channels)
-        masks = _kept(mix(every + 1), share) if share else torch.empty(0, channels)
+        masks = _kept(mix(every + mix(torch.tensor(seed))), share) if share else torch.empty(0)
         self.register_buffer("masks", masks, persistent=False)
 
+    def forward(self, rows: Tensor, numbers: Tensor) -> Tensor:
+        """[U, C] rows, int64 [U] numbers."""
+        if not self.is_on:
+            return rows
+        return rows * self.masks.index_select(0, self.choose(numbers))
+
     def choose(self, numbers: Tensor) -> Tensor:
-        """The mask of each row, int64 [U], from int64 [U] row numbers."""
+        """The mask of each row, int64 [U], from int64 [U] numbers."""
         return self.noise(numbers).remainder(_POOL_SIZE)
 
 
@@ -77,7 +72,7 @@ class ValueDropout(Steps):
         if not self.is_on:
             return ids
         column = torch.arange(ids.shape[1], device=ids.device)
-        kept = _kept(self.noise(numbers).unsqueeze(1) ^ mix(column), self.share) > 0
+        kept = _kept(mix(self.noise(numbers).unsqueeze(1) ^ mix(column)), self.share) > 0
         return torch.where(kept, ids, unknown)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rle.ingest.stats import NUM_QUANTILES
-from rle.model.dropout import RowDropout, ValueDropout
+from rle.model.dropout import MaskDropout, ValueDropout
 from rle.model.fused import norm_relu
 from rle.model.segments import bag_sum
 from rle.model.spec import NUM_RESERVED
@@ -208,7 +208,7 @@ class TableEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(spec.channels)
         self.value_dropout = ValueDropout(spec.category_dropout, seed=spec.seed)
-        self.row_dropout = RowDropout(spec.node_dropout, spec.channels, seed=spec.seed)
+        self.row_dropout = MaskDropout(spec.node_dropout, spec.channels, seed=spec.seed)
 
     @property
     def num_numeric(self) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rle.model.dropout import SeedDropout
+from rle.model.dropout import MaskDropout
 from rle.model.norms import BatchNorm
 from rle.values import TaskType
 
@@ -32,7 +32,7 @@ class Join(nn.Module):
         super().__init__()
         width = spec.channels * (spec.num_layers + 1)
         self.norm = nn.LayerNorm(width)
-        self.dropout = SeedDropout(spec.dropout, seed=spec.seed - 1)
+        self.dropout = MaskDropout(spec.dropout, width, seed=spec.seed + 101)
         self.linear = nn.Linear(width, spec.channels)
 
     def forward(self, history: Tensor, batch: TensorBatch) -> Tensor:
@@ -48,7 +48,7 @@ class Shortcut(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         width = spec.channels * (spec.num_layers + 1)
-        self.dropout = SeedDropout(spec.dropout, seed=spec.seed - 2)
+        self.dropout = MaskDropout(spec.dropout, width, seed=spec.seed + 102)
         self.weight = nn.Parameter(torch.zeros(width, spec.num_outputs))
 
     def forward(self, history: Tensor, batch: TensorBatch) -> Tensor:
@@ -69,7 +69,8 @@ class Head(nn.Module):
         )
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.dropouts = nn.ModuleList(
-            SeedDropout(spec.dropout, seed=spec.seed + layer) for layer in range(spec.head_layers)
+            MaskDropout(spec.dropout, spec.channels, seed=spec.seed + layer)
+            for layer in range(spec.head_layers)
         )
 
     def forward(self, roots: Tensor, batch: TensorBatch) -> Tensor:

@@ -9,9 +9,9 @@ RLEError
 ├── PermissionError (PermissionError)   a table or a folder is there but closed to us
 ├── DataError (ValidationError)         rows contradict the spec (duplicate keys, bad labels)
 ├── MissingModelError                   a text embedder cannot be had; the ways out are named
-├── StorageError                     a file of ours cannot be written; usually a full disk
+├── StorageError                        a file of ours cannot be written; usually a full disk
 ├── DeviceError (ValidationError)       the device asked for is not on this machine
-├── TrainingError                       training cannot go on: diverged, a lost worker, a bad checkpoint
+├── TrainingError                       training diverged, lost a worker or a checkpoint
 └── InternalError                       a bug of ours
 """
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -93,6 +94,14 @@ class TrainingError(RLEError):
 
 class StorageError(RLEError):
     """A file of ours cannot be written, usually because the disk is full. Nothing half is kept."""
+
+    @classmethod
+    def of(cls, error: OSError, *, doing: str) -> StorageError:
+        """Say that `doing` failed, why, and what helps where there is no space."""
+        reason = error.strerror or str(error)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        way_out = " Free some space, or set RLE_HOME to a folder on a larger disk."
+        return cls(f"{doing} failed: {reason}. Nothing half is kept.{way_out if is_full else ''}")
 
 
 class InternalError(RLEError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 from contextlib import contextmanager
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def create_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -129,10 +126,4 @@ def translated(doing: str) -> Iterator[None]:
     except RLEError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        hint = (
-            " Free some space, or set RLE_HOME to a folder on a larger disk."
-            if error.errno in _FULL
-            else ""
-        )
-        raise StorageError(f"{doing} failed: {reason}. Nothing half is kept.{hint}") from error
+        raise StorageError.of(error, doing=doing) from error

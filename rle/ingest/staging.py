@@ -78,8 +78,8 @@ def stage(staging: Staging, table: int, chunk: Chunk) -> list[PartInfo]:
                 _write_part(staging, table, chunk.index, piece, rows)
                 for piece, rows in enumerate(_pieces(staging, table, chunk))
             ]
-        except (ConnectionError, OSError):
-            if attempt == _ATTEMPTS:
+        except (ConnectionError, OSError) as error:
+            if attempt == _ATTEMPTS or isinstance(error, PermissionError):
                 raise
             time.sleep(0.2 * 4**attempt)
     raise AssertionError("unreachable")
@@ -115,7 +115,7 @@ def _write_part(staging: Staging, table: int, chunk: int, piece: int, rows: pa.T
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
             writer.write_batch(batch)
     except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror or error}.") from None
+        raise StorageError.of(error, doing=f"Writing {path}") from None
     return PartInfo(table=table, chunk=chunk, piece=piece, num_rows=rows.num_rows, **typed.found)
 
 

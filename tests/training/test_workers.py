@@ -74,6 +74,22 @@ def test_a_run_that_was_interrupted_continues_in_its_folder(tmp_path):
     assert all((first[name] == second[name]).all() for name in first)
 
 
+def test_ctrl_c_leaves_nothing_half_written_and_a_run_to_continue(tmp_path):
+    expected, _ = train(tiny_job(tmp_path / "whole"))
+    job = tiny_job(tmp_path / "job")
+
+    def interrupt(event) -> None:
+        if isinstance(event, ProgressEvent) and (event.epoch, event.step) == (2, 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(job, on_event=interrupt)
+    assert {p.name for p in job.folder.iterdir()} == {"checkpoints"}
+    assert [p.name for p in (job.folder / "checkpoints").iterdir()] == ["step-000000007"]
+    result, _ = train(job)
+    assert result.history == expected.history
+
+
 def test_a_gpu_that_is_not_there_is_known_before_anything_is_read(tmp_path):
     class Unread(TinyJob):
         def build(self, ranks):

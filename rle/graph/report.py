@@ -111,6 +111,8 @@ class BuildReport(Value):
 
 def _warnings_of(table: TableReport) -> list[str]:
     lines: list[str] = []
+    if table.num_rows == 0:
+        lines.append(f"{table.table}: there are no rows.")
     if table.num_null_keys:
         lines.append(f"{table.table}: {table.num_null_keys} rows have a NULL key.")
     if table.num_null_times:

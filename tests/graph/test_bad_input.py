@@ -40,6 +40,7 @@ def test_an_empty_entity_table_is_refused_but_an_empty_child_is_not(tmp_path: Pa
     child = table_spec(tmp_path, "child", rows, links={"id": "parent.id"})
     snapshot = build(dataset(tmp_path, parent, child), tmp_path)
     assert lists_of(snapshot, "child.id:children") == [[], []]
+    assert snapshot.report.warnings() == ("child: there are no rows.",)
 
 
 @pytest.mark.parametrize("value", ["1500-01-01", "2300-01-01"])

@@ -7,6 +7,7 @@ the 21 linked tables, and writes a prediction per player and season back into th
 from __future__ import annotations
 
 import json
+import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -39,10 +40,10 @@ BASELINES = {
 def main() -> None:
     """Build the database, declare it, train, predict and show what came out."""
     started = time.monotonic()
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     database = lahman.build(home() / "examples" / "lahman.duckdb")
     connector = rle.DuckDBConnector(database=str(database))
-    console.print(f"Database: {database} ({lahman.ABOUT})", markup=False)
+    console.print(f"Database: {database} ({lahman.ABOUT})", markup=False, soft_wrap=True)
 
     dataset = declare(connector)
     show_schema(console, dataset)
@@ -72,8 +73,8 @@ def main() -> None:
             on_event=display,
         )
     show_result(console, connector, result)
-    console.print(f"Schema diagram: {diagram or 'not drawn'}", markup=False)
-    console.print(f"All runs, in a browser: {ui_command()}", markup=False)
+    console.print(f"Schema diagram: {diagram or 'not drawn'}", markup=False, soft_wrap=True)
+    console.print(f"All runs, in a browser: {ui_command()}", markup=False, soft_wrap=True)
     summary = {
         "task": dataset.experiment_name,
         "metric": result.fit.metric,
@@ -120,7 +121,7 @@ def show_schema(console: Console, dataset: rle.Dataset) -> None:
             table.time_column or "always",
         )
     console.print(out)
-    console.print(f"Task: {dataset.experiment_name}", markup=False)
+    console.print(f"Task: {dataset.experiment_name}", markup=False, soft_wrap=True)
 
 
 def draw_schema(console: Console, dataset: rle.Dataset, path: Path) -> Path | None:
@@ -128,7 +129,7 @@ def draw_schema(console: Console, dataset: rle.Dataset, path: Path) -> Path | No
     try:
         return dataset.visualize_dataset().save(path)
     except rle.ValidationError as error:
-        console.print(f"No schema diagram: {error}", markup=False)
+        console.print(f"No schema diagram: {error}", markup=False, soft_wrap=True)
         return None
 
 
@@ -146,8 +147,8 @@ def show_result(console: Console, connector: rle.DuckDBConnector, result: FitPre
     for row in rows.to_pylist():
         shown.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
     console.print(shown)
-    console.print(f"Prediction table: {predictions}", markup=False)
-    console.print(f"Training curve: {result.fit.training_curve}", markup=False)
+    console.print(f"Prediction table: {predictions}", markup=False, soft_wrap=True)
+    console.print(f"Training curve: {result.fit.training_curve}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

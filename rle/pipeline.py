@@ -37,6 +37,7 @@ from rle.training.device import check_device
 from rle.training.node_job import NodeTrainingJob, known_rows
 from rle.training.preflight import check_before_prediction, check_before_training
 from rle.training.state import Measured
+from rle.training.threads import torch_threads
 from rle.training.workers import run_training
 from rle.values import Split
 
@@ -203,7 +204,8 @@ def _train(
         snapshot=snapshot.path,
         model=model,
     )
-    trained = run_training(job, on_event=run.tell)
+    with torch_threads(config):
+        trained = run_training(job, on_event=run.tell)
     manifest = ModelManifest(model_run_id=run.id, model=model, dataset=spec, config=config)
     folder = save_model(model_folder(run.id), manifest, read_weights(trained.weights))
     curve = draw_curve(
@@ -236,16 +238,18 @@ def _predict(
 ) -> PredictionResult:
     manifest, model = load_model(folder)
     config = manifest.config
-    return write_predictions(
-        model,
-        _build(spec, config, tell),
-        spec,
-        config,
-        plan=plan,
-        batch_size=batch_size,
-        device=check_device(config),
-        on_event=tell,
-    )
+    snapshot = _build(spec, config, tell)
+    with torch_threads(config):
+        return write_predictions(
+            model,
+            snapshot,
+            spec,
+            config,
+            plan=plan,
+            batch_size=batch_size,
+            device=check_device(config),
+            on_event=tell,
+        )
 
 
 def _build(spec: DatasetSpec, config: TrainerConfig, tell: OnEvent) -> Snapshot:

@@ -109,7 +109,7 @@ class ProgressDisplay:
     def _print(self, text: str | None, *, style: str | None = None) -> None:
         if text is not None:
             # markup=False: a table's name or an error may hold square brackets.
-            self._console.print(text, style=style, markup=False)
+            self._console.print(text, style=style, markup=False, soft_wrap=True)
 
     def _show_progress(self, event: ProgressEvent) -> None:
         label = event.stage

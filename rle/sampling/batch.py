@@ -3,7 +3,7 @@
 A table's rows are numbered in time order, so rows and positions are int32 and no time is stored
 per edge. Everything here is plain numpy; `rle.model.tensors` turns it into torch.
 
-Shapes: S seeds, N nodes of one frontier, P parents of one hop, M newest children kept,
+Shapes: S seeds, N nodes of one frontier, P parents of one hop, M newest children kept, W windows,
 U distinct rows of one table, C numbers, K codes, D timestamps.
 """
 
@@ -68,6 +68,9 @@ class Hop:
     newest: Int32Array
     """int32 [P, M], nodes of the child frontier that are the newest visible neighbours, newest
     first, -1 where there are fewer. M is 0 for a relation to the one parent row."""
+    recent: Int32Array
+    """int32 [P, W], visible neighbours within each window of time before the seed's time. W is 0
+    for a relation to the one parent row or to a table without time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, Literal
 
@@ -47,10 +48,14 @@ class NeighborSampler:
         seed: Of the draws.
         newest: How many of the newest visible neighbours each hop points at; those that were not
             drawn are added as extras. 0 costs nothing.
+        windows: Nanoseconds, ascending. Each hop to many rows of a table with time reports how
+            many of the visible ones are newer than the seed's time less each of these.
+        backtrack: Whether a row that was reached through a foreign key follows that same key back
+            to the row it came from.
 
     Raises:
         UnknownNameError: The graph has no such entity table.
-        ValidationError: A fanout is below 1 or there is none.
+        ValidationError: A fanout is below 1 or there is none, or windows are not ascending.
     """
 
     def __init__(
@@ -63,15 +68,25 @@ class NeighborSampler:
         inclusive: bool,
         seed: int,
         newest: int = 0,
+        windows: Sequence[int] = (),
+        backtrack: bool = True,
     ) -> None:
         if entity_table not in snapshot.tables:
             raise UnknownNameError("table", entity_table, snapshot.tables)
         if not fanouts or min(fanouts) < 1:
             raise ValidationError(f"Fanouts must be 1 or more per hop, not {list(fanouts)}.")
+        if any(a >= b for a, b in itertools.pairwise((0, *windows))):
+            raise ValidationError(f"Windows must be positive and ascending, not {list(windows)}.")
         load()
         self._snapshot = snapshot  # the kernel holds addresses of its arrays
         self._num_rows = snapshot.tables[entity_table].num_rows
-        self._walk = walk = plan_walk(snapshot, entity_table=entity_table, fanouts=fanouts)
+        self._walk = walk = plan_walk(
+            snapshot,
+            entity_table=entity_table,
+            fanouts=fanouts,
+            num_windows=len(windows),
+            backtrack=backtrack,
+        )
         self._graph = tuple(
             read_only(array)
             for array in (
@@ -80,6 +95,7 @@ class NeighborSampler:
                 walk.plan,
                 walk.clocks,
                 walk.buckets,
+                np.array(windows, np.int64),
             )
         )
         self._options = (
@@ -101,8 +117,9 @@ class NeighborSampler:
                 step.source,
                 step.target,
                 newest if relations[step.relation].many else 0,
+                int(walk.plan[h, kernels.WINDOWS]),
             )
-            for step in walk.steps
+            for h, step in enumerate(walk.steps)
         )
 
     def sample(
@@ -128,7 +145,7 @@ class NeighborSampler:
                 f"{positions.shape}."
             )
         layout = np.empty((4, self._widest), np.int64)
-        links, offsets, plan, clocks, buckets = self._graph
+        links, offsets, plan, clocks, buckets, windows = self._graph
         inclusive, is_last, newest, seed = self._options
         bits, summary = self._bit_sets()
         nodes_per_seed, facts_per_seed = self._sizes
@@ -136,8 +153,9 @@ class NeighborSampler:
             size = int(rows.size * nodes_per_seed) + SLACK
             nodes = np.empty(2 * size + int(rows.size * facts_per_seed) + SLACK, np.int32)
             status = kernels.sample_trees(
-                rows, times, positions, links, offsets, plan, clocks, buckets, bits, summary,
-                nodes, layout, size, self._num_rows, inclusive, is_last, newest, seed, epoch,
+                rows, times, positions, links, offsets, plan, clocks, buckets, windows, bits,
+                summary, nodes, layout, size, self._num_rows, inclusive, is_last, newest, seed,
+                epoch,
             )  # fmt: skip
             if status == kernels.DONE:
                 return self._trees(rows, times, nodes, layout.tolist(), size)
@@ -167,9 +185,11 @@ class NeighborSampler:
             for i, key in enumerate(self._walk.frontiers)
         }
         hops = []
-        for h, (relation, depth, source, target, above, below, newest) in enumerate(self._hops):
+        for h, hop in enumerate(self._hops):
+            relation, depth, source, target, above, below, newest, windows = hop
             num = starts[above + 1] - starts[above]
             at = facts[h] + num + 1
+            after = at + (2 + newest) * num
             hops.append(
                 Hop(
                     relation,
@@ -181,7 +201,8 @@ class NeighborSampler:
                     nodes[facts[h] : at],
                     nodes[at : at + num],
                     nodes[at + num : at + 2 * num],
-                    nodes[at + 2 * num : at + (2 + newest) * num].reshape(num, newest),
+                    nodes[at + 2 * num : after].reshape(num, newest),
+                    nodes[after : after + windows * num].reshape(num, windows),
                 )
             )
         self._remember(max(1, rows.size), starts[len(frontiers)], facts[len(hops)] - 2 * size)

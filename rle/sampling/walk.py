@@ -13,6 +13,7 @@ import numpy as np
 
 from rle.errors import InternalError
 from rle.graph.store import NULL_TIME
+from rle.sampling.kernels import clocks as clock
 from rle.sampling.kernels import trees as kernels
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Walk:
     frontiers: tuple[FrontierKey, ...]
     steps: tuple[Step, ...]
     plan: Int64Array
-    """int64 [H, 9], see the columns in `rle.sampling.kernels.trees`."""
+    """int64 [H, 11], see the columns in `rle.sampling.kernels.trees`."""
     clocks: Int64Array
     """int64 [T, 6], one row per table of the schema."""
     buckets: Int32Array
@@ -52,23 +53,36 @@ class Walk:
     """Entries of the longest list a uniform draw may meet."""
 
 
-def plan_walk(snapshot: Snapshot, *, entity_table: str, fanouts: Sequence[int]) -> Walk:
+def plan_walk(
+    snapshot: Snapshot,
+    *,
+    entity_table: str,
+    fanouts: Sequence[int],
+    num_windows: int = 0,
+    backtrack: bool = True,
+) -> Walk:
     """Lay out the walk from `entity_table`, one level per fanout."""
-    frontiers, steps = plan_steps(snapshot.schema, entity_table, len(fanouts))
-    topology, relations = snapshot.topology, snapshot.schema.relations
-    table = {layout.name: i for i, layout in enumerate(snapshot.schema.tables)}
-    plan = np.zeros((len(steps), 9), np.int64)
+    schema = snapshot.schema
+    frontiers, steps = plan_steps(schema, entity_table, len(fanouts))
+    topology, relations = snapshot.topology, schema.relations
+    table = {layout.name: i for i, layout in enumerate(schema.tables)}
+    plan = np.zeros((len(steps), 11), np.int64)
+    came_by = {} if backtrack else _hops_to_children(schema, steps)
     for h, step in enumerate(steps):
-        part = topology.relations[step.relation]
+        part, relation = topology.relations[step.relation], relations[step.relation]
         plan[h, kernels.MANY] = part.many
         plan[h, kernels.LINK_START] = part.link_start + (0 if part.many else part.column)
         plan[h, kernels.OFFSET_START] = part.offset_start
         plan[h, kernels.STRIDE] = part.stride
-        plan[h, kernels.TABLE] = table[relations[step.relation].target]
+        plan[h, kernels.TABLE] = table[relation.target]
         plan[h, kernels.FANOUT] = fanouts[step.depth]
         plan[h, kernels.SOURCE] = step.source
         plan[h, kernels.TARGET] = step.target
         plan[h, kernels.SALT] = (step.depth << 32) | step.relation
+        is_timed = part.many and schema.table(relation.target).has_time
+        plan[h, kernels.WINDOWS] = num_windows if is_timed else 0
+        is_back = not part.many and (step.depth - 1, relation.link) in came_by
+        plan[h, kernels.BACK] = came_by[step.depth - 1, relation.link] if is_back else -1
     clocks, buckets = index_times([snapshot.tables[name] for name in table])
     many = {step.relation for step in steps if topology.relations[step.relation].many}
     longest = max((_longest_list(snapshot, relation) for relation in many), default=0)
@@ -102,6 +116,16 @@ def plan_steps(
     return tuple(frontiers), tuple(steps)
 
 
+def _hops_to_children(schema: GraphSchema, steps: Sequence[Step]) -> dict[tuple[int, str], int]:
+    """Return (depth, link) -> the hop that follows the link from parent to children there."""
+    relations = schema.relations
+    return {
+        (step.depth, relations[step.relation].link): h
+        for h, step in enumerate(steps)
+        if relations[step.relation].many
+    }
+
+
 def index_times(tables: Sequence[TableStore]) -> tuple[Int64Array, Int32Array]:
     """Cut each table's time span into equal buckets, so that a cutoff is found in a few steps.
 
@@ -111,16 +135,16 @@ def index_times(tables: Sequence[TableStore]) -> tuple[Int64Array, Int32Array]:
     parts: list[Int32Array] = []
     used = 0
     for i, table in enumerate(tables):
-        clocks[i, kernels.NUM_TIMED] = table.num_rows
+        clocks[i, clock.NUM_TIMED] = table.num_rows
         if table.times is None:
             continue
         if table.times.dtype != np.int64 or not table.times.flags.c_contiguous:
             raise InternalError(f"The times of table {table.name!r} are not contiguous int64.")
         num_timed = int(np.searchsorted(table.times, NULL_TIME))
-        clocks[i, kernels.NUM_TIMED] = num_timed
+        clocks[i, clock.NUM_TIMED] = num_timed
         if num_timed == 0:
             continue
-        clocks[i, kernels.ADDRESS] = table.times.ctypes.data
+        clocks[i, clock.ADDRESS] = table.times.ctypes.data
         first, last = int(table.times[0]), int(table.times[num_timed - 1])
         width = (last - first) // max(1, num_timed // ROWS_PER_BUCKET)
         shift = min(width.bit_length(), 63)
@@ -129,8 +153,8 @@ def index_times(tables: Sequence[TableStore]) -> tuple[Int64Array, Int32Array]:
         starts += np.uint64(first % 2**64)
         found = np.searchsorted(table.times[:num_timed], starts.view(np.int64))
         parts.append(np.append(found, num_timed).astype(np.int32))
-        clocks[i, kernels.FIRST_TIME], clocks[i, kernels.SHIFT] = first, shift
-        clocks[i, kernels.BUCKET_START], clocks[i, kernels.NUM_BUCKETS] = used, starts.size
+        clocks[i, clock.FIRST_TIME], clocks[i, clock.SHIFT] = first, shift
+        clocks[i, clock.BUCKET_START], clocks[i, clock.NUM_BUCKETS] = used, starts.size
         used += parts[-1].size
     return clocks, np.concatenate([np.empty(0, np.int32), *parts])
 

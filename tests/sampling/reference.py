@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rle.graph.schema import Relation
     from tests.sampling.graphs import Graph
 
 WORD = 2**64 - 1
@@ -39,6 +40,7 @@ class ReferenceHop:
     count: list[int] = field(default_factory=list)
     newest_row: list[int] = field(default_factory=list)
     newest: list[list[int]] = field(default_factory=list)
+    recent: list[list[int]] = field(default_factory=list)
     num_extra: int = 0
 
 
@@ -51,6 +53,8 @@ class ReferenceSampler:
     inclusive: bool
     seed: int
     newest: int = 0
+    windows: Sequence[int] = ()
+    backtrack: bool = True
 
     def sample(
         self, rows: Sequence[int], times: Sequence[int], epoch: int, positions: Sequence[int]
@@ -59,6 +63,7 @@ class ReferenceSampler:
         schema = self.graph.schema
         self.times, self.positions, self.epoch = times, positions, epoch
         frontiers = {(0, self.entity_table): [(int(r), s) for s, r in enumerate(rows)]}
+        self.came_by = {(0, self.entity_table): [""] * len(rows)}  # the relation of every node
         hops = []
         for depth in range(len(self.fanouts)):
             for table in schema.tables:
@@ -66,6 +71,8 @@ class ReferenceSampler:
                     if relation.target == table.name and (depth, relation.source) in frontiers:
                         below = frontiers.setdefault((depth + 1, table.name), [])
                         hops.append(self._hop(i, depth, frontiers[depth, relation.source], below))
+                        came_by = self.came_by.setdefault((depth + 1, table.name), [])
+                        came_by += [relation.name] * (len(below) - len(came_by))
         return frontiers, hops
 
     def _hop(
@@ -78,7 +85,8 @@ class ReferenceSampler:
             seen = [
                 r
                 for r in self.graph.neighbours(relation, row)
-                if self.graph.is_visible(
+                if not self._leads_back(relation, depth, p)
+                and self.graph.is_visible(
                     relation.target, r, self.times[s], inclusive=self.inclusive
                 )
             ]
@@ -89,6 +97,13 @@ class ReferenceSampler:
             hop.count.append(len(seen))
             hop.newest_row.append(seen[-1] if seen else -1)
             hop.newest.append([-1] * self.newest if relation.many else [])
+            hop.recent.append(
+                [
+                    sum(self._is_within(window, relation.target, r, s) for r in seen)
+                    for window in self.windows
+                    if relation.many and self.graph.sources[relation.target].times is not None
+                ]
+            )
             for m in range(min(len(hop.newest[-1]), len(seen))):
                 # Rows, not picks, are compared: an edge table may name a neighbour twice.
                 if newest_kept and newest_kept[-1][1] == seen[-1 - m]:
@@ -100,6 +115,20 @@ class ReferenceSampler:
             below.append((row, s))
         hop.num_extra = len(extras)
         return hop
+
+    def _leads_back(self, relation: Relation, depth: int, p: int) -> bool:
+        came_by = self.came_by[depth, relation.source][p]
+        return (
+            not self.backtrack
+            and relation.name == f"{relation.link}:parent"
+            and came_by == f"{relation.link}:children"
+        )
+
+    def _is_within(self, window: int, table: str, row: int, s: int) -> bool:
+        # Whether the row was not yet visible when the window began.
+        return not self.graph.is_visible(
+            table, row, self.times[s] - window, inclusive=self.inclusive
+        )
 
     def _keep(self, relation: int, depth: int, row: int, s: int, n: int) -> list[int]:
         k = self.fanouts[depth]

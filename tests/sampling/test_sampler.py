@@ -70,6 +70,7 @@ def as_dict(trees: Trees) -> dict[str, Any]:
                 h.count.tolist(),
                 h.newest_row.tolist(),
                 h.newest.tolist(),
+                h.recent.tolist(),
             )
             for h in trees.hops
         ],
@@ -93,6 +94,8 @@ def test_trees_equal_the_reference(data: st.DataObject, graph: Graph) -> None:
         "inclusive": data.draw(st.booleans()),
         "seed": data.draw(st.integers(0, 2**63 - 1)),
         "newest": data.draw(st.integers(0, 3)),
+        "windows": sorted(data.draw(st.sets(st.integers(1, 25), max_size=4))),
+        "backtrack": data.draw(st.booleans()),
     }
     epoch = data.draw(st.integers(0, 1000))
     trees = sample(
@@ -104,7 +107,17 @@ def test_trees_equal_the_reference(data: st.DataObject, graph: Graph) -> None:
     assert as_dict(trees) == {
         "frontiers": frontiers,
         "hops": [
-            (h.relation, h.depth, h.first, h.num_extra, h.offset, h.count, h.newest_row, h.newest)
+            (
+                h.relation,
+                h.depth,
+                h.first,
+                h.num_extra,
+                h.offset,
+                h.count,
+                h.newest_row,
+                h.newest,
+                h.recent,
+            )
             for h in hops
         ],
     }
@@ -254,12 +267,85 @@ def test_a_relation_to_one_parent_has_no_newest_children() -> None:
     assert [h.newest.shape for h in trees.hops] == [(1, 0)]
 
 
+@pytest.mark.parametrize("inclusive", [False, True])
+@pytest.mark.parametrize("num_children", [1, 16, 17, 40, 1000])
+def test_rows_within_each_window_are_counted_exactly(num_children: int, inclusive: bool) -> None:
+    # One order per moment: a window of w reaches back w moments, less what is not yet visible.
+    windows, times = [1, 2, 20, 500], [-3, 0, 1, 15, 39, 999, 1010]
+    trees = sample(
+        star(num_children), [0] * len(times), times, inclusive=inclusive, windows=windows
+    )
+    expected = [
+        [sum(t - w < r + (not inclusive) <= t for r in range(num_children)) for w in windows]
+        for t in times
+    ]
+    assert trees.hops[0].recent.tolist() == expected
+
+
+def test_windows_may_reach_beyond_the_first_time_there_is() -> None:
+    ends = [-(2**63) + 1, -1, 0, 2**63 - 2]
+    orders = Source("orders", 4, list(ends), {"c": "customers"}, {"c": [0] * 4})
+    graph = build_graph([Source("customers", 1, None, {}, {}), orders])
+    windows = [1, 2, 2**62, 2**63 - 1]
+    trees = sample(graph, [0] * 4, ends, inclusive=True, windows=windows)
+    expected = [[sum(t - w < r <= t for r in ends) for w in windows] for t in ends]
+    assert trees.hops[0].recent.tolist() == expected
+
+
+def test_nothing_recent_is_counted_where_there_is_no_time_or_one_parent() -> None:
+    visits = Source("visits", 2, None, {"c": "customers"}, {"c": [0, 0]})
+    graph = build_graph([Source("customers", 1, [3], {}, {}), visits])
+    for entity in ("customers", "visits"):
+        trees = sample(graph, [0], [9], entity_table=entity, windows=[1, 2])
+        assert [h.recent.shape for h in trees.hops] == [(1, 0)]
+
+
+def test_without_backtracking_a_row_does_not_lead_back_to_where_it_was_found() -> None:
+    orders = Source(
+        "orders",
+        4,
+        [1, 2, 3, 4],
+        {"buyer": "people", "seller": "people"},
+        {"buyer": [0, 0, 1, 0], "seller": [1, 2, 0, None]},
+    )
+    graph = build_graph([Source("people", 3, None, {}, {}), orders])
+    options: dict[str, Any] = {"entity_table": "people", "fanouts": [2, 2], "strategy": "last"}
+    options |= {"newest": 3}  # with an extra: the first order of person 0
+    back = sample(graph, [0], [9], **options, backtrack=False)
+    names = {h.relation: graph.schema.relations[h.relation].name for h in back.hops}
+    found = {
+        names[h.relation]: (h.count.tolist(), h.newest_row.tolist())
+        for h in back.hops
+        if h.depth == 1 and h.source == "orders"
+    }
+    rows = back.frontiers[1, "orders"].rows.tolist()
+    assert rows == [1, 3, 0, 2]
+    assert found == {
+        "orders.buyer:parent": ([0, 0, 0, 1], [-1, -1, -1, 1]),
+        "orders.seller:parent": ([1, 0, 1, 0], [2, -1, 1, -1]),
+    }
+    there = sample(graph, [0], [9], **options, backtrack=True)
+    assert there.frontiers[2, "people"].rows.size > back.frontiers[2, "people"].rows.size
+
+
+def test_a_seed_and_a_row_reached_as_a_parent_follow_every_key() -> None:
+    boss = Source("people", 3, None, {"boss": "people"}, {"boss": [None, 0, 1]})
+    trees = sample(
+        build_graph([boss]), [2], [0], entity_table="people", fanouts=[1, 1], backtrack=False
+    )
+    assert trees.frontiers[1, "people"].rows.tolist() == [1]
+    assert sorted(trees.frontiers[2, "people"].rows.tolist()) == [0, 2]
+
+
 def test_wrong_input_is_refused_before_the_walk() -> None:
     graph = star(3)
     with pytest.raises(UnknownNameError, match="Did you mean 'customers'"):
         make_sampler(graph, entity_table="customer")
     with pytest.raises(ValidationError, match="1 or more"):
         make_sampler(graph, fanouts=[3, 0])
+    for windows in ([0, 1], [2, 2], [3, 2]):
+        with pytest.raises(ValidationError, match="ascending"):
+            make_sampler(graph, windows=windows)
     for row in (-1, 1):
         with pytest.raises(ValidationError, match="outside"):
             sample(graph, [row], [5])

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rle.sampling.kernels import trees as kernels
+from rle.sampling.kernels import clocks as kernels
 from rle.sampling.walk import index_times, plan_steps
 from tests.sampling.graphs import Source, build_graph, make_store
 
@@ -20,6 +20,7 @@ times_of_rows = st.lists(
     bounds=st.lists(st.one_of(st.integers(-4, 4), st.integers(-LIMIT, LIMIT)), min_size=1),
     repeat=st.integers(1, 200),
 )
+@example(rows=[-LIMIT], bounds=[1], repeat=1)
 def test_cutoffs_count_the_rows_before_each_bound(
     rows: list[int | None], bounds: list[int], repeat: int
 ) -> None:

@@ -38,7 +38,8 @@ def load() -> None:
     """
     i32, i64, u64 = types.int32, types.int64, types.uint64
     graph = [_array(i32, readonly=True)] * 2
-    graph += [_array(i64, 2, readonly=True)] * 2 + [_array(i32, readonly=True)]
+    graph += [_array(i64, 2, readonly=True)] * 2
+    graph += [_array(i32, readonly=True), _array(i64, readonly=True)]
     seeds = [_array(i32, readonly=True), *[_array(i64, readonly=True)] * 2]
     outputs = [_array(u64), _array(u64), _array(i32), _array(i64, 2)]
     nodes, times = _array(i32, readonly=True), _array(i64, readonly=True)

@@ -4,7 +4,7 @@ Kernels release the GIL and see numpy arrays and integers only. Python is paid o
 per hop; memory is asked for ahead of its use; nothing is hashed, merged or scattered.
 
 Shapes: S seeds, H hops, F frontiers, P parents of one hop, M newest children kept, n visible
-neighbours of one parent, k of them kept, T tables.
+neighbours of one parent, W windows of time, T tables.
 """
 
 from __future__ import annotations
@@ -13,32 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rle.sampling.kernels.machine import (
-    GOLDEN,
-    LAST_TIME,
-    get,
-    high_product,
-    kernel,
-    load_int64,
-    lowest_bit,
-    prefetch,
-    prefetch_int64,
-    put,
-)
+from rle.sampling.kernels.clocks import find_cutoffs, find_table_cutoffs
+from rle.sampling.kernels.draws import keep, mix
+from rle.sampling.kernels.machine import GOLDEN, LAST_TIME, get, kernel, prefetch, put
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
 
-ONE = np.uint64(1)
-ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-
-MANY, LINK_START, OFFSET_START, STRIDE, TABLE, FANOUT, SOURCE, TARGET, SALT = range(9)
-"""Columns of the plan, int64 [H, 9]. TABLE is the target's row in `clocks`; SOURCE and TARGET are
-frontiers; the LINK_START of a parent relation includes its column."""
-ADDRESS, NUM_TIMED, FIRST_TIME, SHIFT, BUCKET_START, NUM_BUCKETS = range(6)
-"""Columns of the clocks, int64 [T, 6]. ADDRESS 0: no time, or none that is not NULL."""
+(
+    MANY, LINK_START, OFFSET_START, STRIDE, TABLE, FANOUT, SOURCE, TARGET, SALT, WINDOWS, BACK,
+) = range(11)  # fmt: skip
+"""Columns of the plan, int64 [H, 11]. TABLE is the target's row in `clocks`; SOURCE and TARGET are
+frontiers; the LINK_START of a parent relation includes its column; WINDOWS is W, or 0 where nothing
+recent is counted; BACK is the hop whose children this one must not follow back, or -1."""
 FRONTIER_START, HOP_FIRST, HOP_EXTRA, HOP_FACTS = range(4)
 """Rows of the layout a call reports, int64 [4, max(F, H) + 1], in nodes or in int32s."""
 
@@ -47,51 +36,7 @@ DONE, NODES_FULL, FACTS_FULL, BAD_ROW = range(4)
 
 AHEAD = 16
 """Parents between a prefetch and its use: one miss hides behind the work of the others."""
-
-
-@kernel
-def mix(x: np.uint64) -> np.uint64:
-    """Scramble 64 bits, one to one (the finaliser of splitmix64)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-@kernel
-def bucket_bounds(clock: Array, buckets: Array, time: int) -> tuple[int, int]:
-    """Return two row numbers with the number of rows before `time` between them."""
-    bucket: Any = np.int64(0)
-    if time > clock[FIRST_TIME]:
-        # The span of int64 needs 64 unsigned bits.
-        age: Any = np.uint64(time) - np.uint64(clock[FIRST_TIME])
-        bucket = min(np.int64(age >> np.uint64(clock[SHIFT])), clock[NUM_BUCKETS] - 1)
-    bucket += clock[BUCKET_START]
-    first: Any = np.int64(buckets[bucket])
-    last: Any = np.int64(buckets[bucket + 1])
-    return first, last
-
-
-@kernel
-def find_cutoffs(bounds: Array, clocks: Array, buckets: Array, out: Array) -> None:
-    """Fill int32 [T, S]: how many rows of each table are before each of the int64 [S] bounds."""
-    for table in range(clocks.shape[0]):
-        clock = clocks[table]
-        address = clock[ADDRESS]
-        if address == 0:
-            out[table] = clock[NUM_TIMED]
-            continue
-        for s in range(bounds.size):
-            if s + AHEAD < bounds.size:
-                first, last = bucket_bounds(clock, buckets, bounds[s + AHEAD])
-                prefetch_int64(address, (first + last) >> 1)
-            first, last = bucket_bounds(clock, buckets, bounds[s])
-            while first < last:
-                middle = (first + last) >> 1
-                if load_int64(address, middle) < bounds[s]:
-                    first = middle + 1
-                else:
-                    last = middle
-            out[table, s] = first
+LOWEST_TIME = np.int64(-0x8000000000000000)
 
 
 @kernel
@@ -111,89 +56,17 @@ def count_below(links: Array, first: int, last: int, cutoff: int) -> int:
 
 
 @kernel
-def draw_small(key: np.uint64, n: int, k: int) -> np.uint64:
-    """Draw k of n <= 64 without replacement (Floyd's algorithm): the set as the bits of a word."""
-    fewer = min(k, n - k)  # drawing what is left out is as uniform and may be less work
-    chosen = np.uint64(0)
-    for j in range(n - fewer, n):
-        key += GOLDEN
-        bit = ONE << high_product(mix(key), np.uint64(j + 1))
-        chosen |= bit if chosen & bit == 0 else ONE << np.uint64(j)
-    if fewer < k:
-        chosen = ~chosen & (ALL >> np.uint64(64 - n))
-    return chosen
+def count_recent(
+    links: Array, first: int, last: int, past: Array, s: int, num: int, nodes: Array, at: int
+) -> None:
+    """Write how many of the visible `links[first:last]` are within each window of seed `s`.
 
-
-@kernel
-def draw_large(key: np.uint64, n: int, fewer: int, bits: Array, summary: Array) -> None:
-    """Draw `fewer` of n without replacement into a bit set whose `summary` marks non-zero words."""
-    for j in range(n - fewer, n):
-        key += GOLDEN
-        pick: Any = np.int64(high_product(mix(key), np.uint64(j + 1)))
-        if bits[pick >> 6] & (ONE << np.uint64(pick & 63)):
-            pick = j
-        bits[pick >> 6] |= ONE << np.uint64(pick & 63)
-        summary[pick >> 12] |= ONE << np.uint64((pick >> 6) & 63)
-
-
-@kernel
-def emit(links: Array, first: int, word: np.uint64, nodes: Array, pos: int) -> int:
-    """Append the entries of `links[first : first + 64]` whose bit is set, in order."""
-    while word:
-        put(nodes, pos, get(links, first + lowest_bit(word)))
-        pos += 1
-        word &= word - ONE
-    return pos
-
-
-@kernel
-def emit_large(
-    links: Array,
-    first: int,
-    n: int,
-    left_out: bool,
-    bits: Array,
-    summary: Array,
-    nodes: Array,
-    pos: int,
-) -> int:
-    """Append what `draw_large` drew, or what it left out, in order; leaves both bit sets zero."""
-    if left_out:  # n < 2k here, so that scanning every word is no more than the work of emitting
-        for w in range((n + 63) >> 6):
-            kept = ~bits[w] & (ALL >> np.uint64(max(0, 64 * (w + 1) - n)))
-            bits[w] = 0
-            pos = emit(links, first + 64 * w, kept, nodes, pos)
-        summary[: (n >> 12) + 1] = 0
-        return pos
-    for group in range((n >> 12) + 1):
-        marks = summary[group]
-        summary[group] = 0
-        while marks:
-            w = 64 * group + lowest_bit(marks)
-            marks &= marks - ONE
-            pos = emit(links, first + 64 * w, bits[w], nodes, pos)
-            bits[w] = 0
-    return pos
-
-
-@kernel
-def keep(
-    links: Array,
-    first: int,
-    n: int,
-    k: int,
-    key: np.uint64,
-    bits: Array,
-    summary: Array,
-    nodes: Array,
-    pos: int,
-) -> int:
-    """Append a uniform draw of k of the n > k entries of `links[first:]`, oldest first."""
-    if n <= 64:
-        return int(emit(links, first, draw_small(key, n, k), nodes, pos))
-    fewer = min(k, n - k)
-    draw_large(key, n, fewer, bits, summary)
-    return int(emit_large(links, first, n, fewer < k, bits, summary, nodes, pos))
+    From the longest window to the shortest: what is older than the one is older than the other.
+    """
+    for w in range(num - 1, -1, -1):
+        if first < last:
+            first += count_below(links, first, last, get(past, s * num + w))
+        put(nodes, at + w, last - first)
 
 
 @kernel
@@ -203,17 +76,24 @@ def follow(
     cutoffs: Array,
     begin: int,
     end: int,
+    skip: int,
+    resume: int,
     size: int,
     nodes: Array,
     pos: int,
     at: int,
 ) -> int:
-    """Append the visible parent of each node in `begin:end`."""
+    """Append the visible parent of each node in `begin:end` that is not in `skip:resume`."""
     start, stride, num = hop[LINK_START], hop[STRIDE], end - begin
     first = pos
     counts, parents = at + num + 1, at + 2 * num + 1
     for i in range(num):
         prefetch(links, start + get(nodes, begin + i + AHEAD) * stride)
+        if skip <= begin + i < resume:
+            put(nodes, at + i, pos - first)
+            put(nodes, counts + i, 0)
+            put(nodes, parents + i, -1)
+            continue
         s = get(nodes, size + begin + i)
         parent: Any = get(links, start + get(nodes, begin + i) * stride)
         is_visible: Any = np.int64((parent >= 0) & (parent < get(cutoffs, s)))
@@ -286,6 +166,7 @@ def expand(
     offsets: Array,
     hop: Array,
     cutoffs: Array,
+    past: Array,
     salts: Array,
     begin: int,
     end: int,
@@ -303,7 +184,7 @@ def expand(
     Returns the end of the nodes (-1 if they do not fit) and how many `newest` were not drawn.
     """
     start, lists, fanout, num = hop[LINK_START], hop[OFFSET_START], hop[FANOUT], end - begin
-    first, missing = pos, 0
+    first, missing, windows = pos, 0, hop[WINDOWS]
     for i in range(num):
         if i + 2 * AHEAD < num:
             prefetch(offsets, lists + get(nodes, begin + i + 2 * AHEAD))
@@ -336,6 +217,9 @@ def expand(
         if newest:
             place = at + 3 * num + 1 + i * newest
             missing += point_at_newest(links, low + n, n, nodes, before, pos, newest, place)
+        if windows:
+            place = at + (3 + newest) * num + 1 + i * windows
+            count_recent(links, low, low + n, past, s, windows, nodes, place)
     nodes[at + num] = pos - first
     return pos, missing
 
@@ -360,6 +244,37 @@ def place_seeds(
 
 
 @kernel
+def bound_times(times: Array, inclusive: int, out: Array) -> None:
+    """Fill int64 [S]: what is visible to each seed is before this."""
+    for s in range(times.size):
+        # The rows up to a time are those before the next nanosecond.
+        out[s] = times[s] + (inclusive if times[s] < LAST_TIME else 0)
+
+
+@kernel
+def find_past(bounds: Array, windows: Array, plan: Array, clocks: Array, buckets: Array) -> Array:
+    """Return int32 [T, S * W]: how many rows of a table are older than each window of each seed.
+
+    Only tables in which a hop counts recent rows are filled.
+    """
+    num = windows.size
+    starts = np.empty(bounds.size * num, np.int64)
+    for s in range(bounds.size):
+        for w in range(num):
+            # Nothing is before the lowest time, so that all is within a window beyond it.
+            is_below = bounds[s] < LOWEST_TIME + windows[w]
+            starts[s * num + w] = LOWEST_TIME if is_below else bounds[s] - windows[w]
+    out = np.empty((clocks.shape[0], starts.size), np.int32)
+    is_found = np.zeros(clocks.shape[0], np.bool_)
+    for h in range(plan.shape[0]):
+        table = plan[h, TABLE]
+        if plan[h, WINDOWS] and not is_found[table]:
+            find_table_cutoffs(starts, clocks[table], buckets, out[table])
+            is_found[table] = True
+    return out
+
+
+@kernel
 def sample_trees(
     rows: Array,
     times: Array,
@@ -369,6 +284,7 @@ def sample_trees(
     plan: Array,
     clocks: Array,
     buckets: Array,
+    windows: Array,
     bits: Array,
     summary: Array,
     nodes: Array,
@@ -389,13 +305,15 @@ def sample_trees(
         positions: int64 [S], of the seeds in their split.
         links: int32, see `rle.graph.topology`.
         offsets: int32, see `rle.graph.topology`.
-        plan: int64 [H, 9], by depth, target and relation.
+        plan: int64 [H, 11], by depth, target and relation.
         clocks: int64 [T, 6].
         buckets: int32, where to begin looking up a time.
+        windows: int64 [W], nanoseconds, ascending.
         bits: uint64, one bit per entry of the longest list; all 0 before and after.
         summary: uint64, one bit per word of `bits`; all 0 before and after.
         nodes: int32, filled with rows in `[:size]`, their seeds in `[size : 2 * size]`, and from
-            there per hop offset [P + 1], count [P], newest row [P] and newest [P, M].
+            there per hop offset [P + 1], count [P], newest row [P], newest [P, M] and recent
+            [P, W].
         layout: int64 [4, max(F, H) + 1], filled with where these begin.
         size: Nodes that fit.
         num_rows: Rows of the entity table.
@@ -415,11 +333,10 @@ def sample_trees(
     bounds = np.empty(rows.size, np.int64)
     if not place_seeds(rows, positions, num_rows, key, size, nodes, salts):
         return BAD_ROW
-    for s in range(rows.size):
-        # The rows up to a time are those before the next nanosecond.
-        bounds[s] = times[s] + (inclusive if times[s] < LAST_TIME else 0)
+    bound_times(times, inclusive, bounds)
     cutoffs = np.empty((clocks.shape[0], rows.size), np.int32)
     find_cutoffs(bounds, clocks, buckets, cutoffs)
+    past = find_past(bounds, windows, plan, clocks, buckets)
     starts = layout[FRONTIER_START]
     starts[0], starts[1] = 0, rows.size
     pos, at = rows.size, 2 * size
@@ -427,15 +344,15 @@ def sample_trees(
         hop = plan[h]
         begin, end = starts[hop[SOURCE]], starts[hop[SOURCE] + 1]
         visible = cutoffs[hop[TABLE]]
-        width = 3 + (newest if hop[MANY] else 0)
+        width = 3 + (newest if hop[MANY] else 0) + hop[WINDOWS]
         layout[HOP_FIRST, h], layout[HOP_EXTRA, h], layout[HOP_FACTS, h] = pos, 0, at
         after = at + (end - begin) * width + 1
         if after > nodes.size:
             return FACTS_FULL
         if hop[MANY]:
             pos, missing = expand(
-                links, offsets, hop, visible, salts, begin, end, size, is_last, newest,
-                bits, summary, nodes, pos, at,
+                links, offsets, hop, visible, past[hop[TABLE]], salts, begin, end, size, is_last,
+                newest, bits, summary, nodes, pos, at,
             )  # fmt: skip
             if pos < 0 or pos + missing > size:
                 return NODES_FULL
@@ -448,7 +365,12 @@ def sample_trees(
         else:
             if pos + end - begin > size:
                 return NODES_FULL
-            pos = follow(links, hop, visible, begin, end, size, nodes, pos, at)
+            skip = resume = 0
+            if hop[BACK] >= 0:  # what one hop added ends where the next one begins
+                skip, resume = layout[HOP_FIRST, hop[BACK]], layout[HOP_FIRST, hop[BACK] + 1]
+            pos = follow(
+                links, hop, visible, begin, end, skip, resume, size, nodes, pos, at
+            )  # fmt: skip
         at = after
         starts[hop[TARGET] + 1] = pos
         layout[HOP_FACTS, h + 1] = at

@@ -63,6 +63,7 @@ class Steps:
             inclusive=True,
             seed=0,
             newest=self.spec.newest_children,
+            windows=self.spec.windows,
         )
         self.batches = itertools.count()
 

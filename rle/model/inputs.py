@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from rle.errors import InternalError
 from rle.model.encoders import TableEncoder
 from rle.model.states import Factored
 from rle.model.time import AGE_DIMS, age_features, days_between
 from rle.model.weights import uniform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rle.model.spec import ModelSpec
     from rle.model.tensors import TensorBatch, TensorHop, TensorRows
     from rle.sampling.batch import FrontierKey
@@ -41,8 +40,9 @@ class TableInput(nn.Module):
         self.num_stamps = len(layout.stamp_columns) if spec.age_features else 0
         self.counted = [spec.graph.relations.index(r) for r in spec.counted_relations(table)]
         targets = (spec.graph.table(r.target) for r in spec.counted_relations(table))
-        count_dims = sum(COUNT_DIMS + AGE_DIMS * t.has_time for t in targets)
-        num_extra = AGE_DIMS * (self.has_ages + self.num_stamps) + count_dims
+        timed_dims = AGE_DIMS + len(spec.count_windows_h)
+        self.count_dims = [COUNT_DIMS + timed_dims * t.has_time for t in targets]
+        num_extra = AGE_DIMS * (self.has_ages + self.num_stamps) + sum(self.count_dims)
         self.out_weight = uniform(spec.channels, spec.channels)
         self.out_bias = nn.Parameter(torch.zeros(spec.channels))
         self.extra_weight = uniform(num_extra, spec.channels) if num_extra else None
@@ -91,17 +91,23 @@ class TableInput(nn.Module):
             parts += [age_features(days_between(seed_times, s)) for s in stamps.unbind(1)]
         if self.counted and key[0] < self.depth:
             hops = {h.relation: h for h in batch.hops if (h.depth, h.source) == key}
-            parts += self._counts([hops[relation] for relation in self.counted])
+            for relation, width in zip(self.counted, self.count_dims, strict=True):
+                parts.append(_counts(hops[relation]))
+                if parts[-1].shape[1] != width:
+                    raise InternalError(
+                        f"Relation {relation} gives {parts[-1].shape[1]} counts, not {width}: "
+                        "the sampler must be given ModelSpec.windows."
+                    )
         if not parts:
             return torch.empty(index.shape[0], 0, device=index.device)
         return torch.cat(parts, dim=1)
 
-    def _counts(self, hops: Sequence[TensorHop]) -> list[Tensor]:
-        parts = []
-        for hop in hops:
-            seen = (hop.count > 0).float()
-            few = (hop.count / _FEW).clamp(max=4)  # linear where the logarithm is still coarse
-            parts.append(torch.stack([hop.count.log1p() / _LOG_SCALE, seen, few], dim=1))
-            if hop.newest_age is not None:
-                parts.append(age_features(hop.newest_age))
-        return parts
+
+def _counts(hop: TensorHop) -> Tensor:
+    """Visible rows in all and in each window, and the age of the newest: float32 [P, ...]."""
+    seen = (hop.count > 0).float()
+    few = (hop.count / _FEW).clamp(max=4)  # linear where the logarithm is still coarse
+    total = torch.stack([hop.count.log1p() / _LOG_SCALE, seen, few], dim=1)
+    if hop.newest_age is None:
+        return total
+    return torch.cat([total, age_features(hop.newest_age), hop.recent.log1p() / _LOG_SCALE], dim=1)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CLOCK_CORRELATION = 0.95
 """From this rank correlation with the row's time on, a number only tells the time."""
+NANOSECONDS_PER_HOUR = 3600 * 10**9
 NUM_RESERVED = 2
 """Vocabulary entries before the first value: NULL, and rare or unknown."""
 
@@ -47,6 +48,7 @@ class ModelSpec(Value):
     newest_children: int = 2
     sum_beside_mean: bool = True
     count_features: bool = True
+    count_windows_h: tuple[int, ...] = (6, 24, 168, 720, 8760)
     age_features: bool = True
     drop_clocks: bool = True
     dropout: float = 0.2
@@ -102,6 +104,13 @@ class ModelSpec(Value):
         """Columns of the model's output: one per class, or one."""
         several = (TaskType.MULTICLASS_CLASSIFICATION, TaskType.MULTILABEL_CLASSIFICATION)
         return len(self.labels.classes) if self.task_type in several else 1
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Windows that the sampler must count in, nanoseconds, ascending."""
+        if not self.count_features:
+            return ()
+        return tuple(hours * NANOSECONDS_PER_HOUR for hours in self.count_windows_h)
 
     @property
     def num_aggregates(self) -> int:

@@ -44,6 +44,8 @@ class TensorHop:
     """float32 [P], children of each parent."""
     count: Tensor
     """float32 [P], visible neighbours before the fanout cut them."""
+    recent: Tensor
+    """float32 [P, W], those of them within each window before the seed's time."""
     newest_parent: Tensor
     """int64 [q], parents of the newest links."""
     newest_rank: Tensor
@@ -193,6 +195,7 @@ def _hop(
         parent=move(parent),
         degree=move(degree.astype(np.float32)),
         count=move(hop.count.astype(np.float32)),
+        recent=move(hop.recent.astype(np.float32)),
         newest_parent=move(newest_parent),
         newest_rank=move(newest_rank),
         newest_child=move(newest_child),

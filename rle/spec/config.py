@@ -97,13 +97,19 @@ class TrainerConfig(Value):
     """Tables whose rows get a learnt vector each."""
 
     weight_decay: Annotated[FiniteFloat, Field(ge=0.0)] = 1e-4
-    """L2 penalty of the optimiser."""
+    """Decay of the weights per step, times the learning rate, apart from the gradient (AdamW)."""
+    warmup: Share = 0.05
+    """Share of the cosine over which the learning rate rises from 0."""
     newest_children: Annotated[int, Field(ge=0, le=8)] = 2
     """How many of the newest visible neighbours of each relation get a weight. 0: off."""
     sum_beside_mean: bool = True
     """Whether the sum of a relation's messages is given beside `conv_aggregation`."""
     count_features: bool = True
     """Whether a node knows how many rows of each relation are visible and how old the newest is."""
+    count_windows_h: tuple[Positive, ...] = (6, 24, 168, 720, 8760)
+    """Hours before the seed's time within which `count_features` counts too, ascending."""
+    backtrack: bool = False
+    """Whether a row reached through a foreign key follows that key back to where it came from."""
     age_features: bool = True
     """Whether datetime columns enter as seed time minus value, besides calendar parts."""
     drop_clocks: bool = True
@@ -189,3 +195,10 @@ class TrainerConfig(Value):
                     f"TrainerConfig.shallow_embeddings_list names edge table {name!r}; its rows "
                     f"are edges, not nodes. Node tables: {nodes}."
                 )
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """`count_windows_h` in nanoseconds; empty where counts are off."""
+        if not self.count_features:
+            return ()
+        return tuple(hours * 3600 * 10**9 for hours in self.count_windows_h)

@@ -165,6 +165,8 @@ def make_sampler(
         inclusive=dataset.task.current_time,
         seed=config.seed,
         newest=config.newest_children,
+        windows=config.windows,
+        backtrack=config.backtrack,
     )
 
 

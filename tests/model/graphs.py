@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rle.sampling.batch import Batch
 
 DAY = 86_400 * 10**9
+WINDOWS_H = (24, 240)
 NULL_STAMP = np.iinfo(np.int64).min
 NUM_ROWS = {"users": 12, "orders": 60, "items": 7, "views": 4}
 USERS = TableLayout(
@@ -124,6 +125,7 @@ def make_spec(
         "dropout": 0.0,
         "node_dropout": 0.0,
         "category_dropout": 0.0,
+        "count_windows_h": WINDOWS_H,
         "metric": "auroc",
     }
     return ModelSpec(
@@ -155,6 +157,7 @@ def make_batch(
     days: Sequence[int] = (50, 20, 60, 30, 2, 55),
     fanouts: Sequence[int] = (3, 2),
     newest: int = 2,
+    windows_h: Sequence[int] = WINDOWS_H,
     labels: np.ndarray | None = None,
 ) -> Batch:
     """Sample and gather around `rows` at `days`."""
@@ -166,6 +169,7 @@ def make_batch(
         inclusive=True,
         seed=1,
         newest=newest,
+        windows=[hours * 3600 * 10**9 for hours in windows_h],
     )
     positions = np.array(rows, np.int64) + 100
     trees = sampler.sample(

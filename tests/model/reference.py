@@ -148,9 +148,23 @@ class _Reference:
                     if times is not None:
                         days = (seed_times - times[hop.newest_row]) / DAY
                         columns += _age(np.where(hop.newest_row < 0, np.nan, days))
+                        columns += self.recent(hop, seed_times)
         if not columns:
             return torch.zeros(frontier.rows.size, 0)
         return torch.from_numpy(np.stack(columns, 1).astype(np.float32))
+
+    def recent(self, hop: Hop, seed_times: np.ndarray) -> list[np.ndarray]:
+        """Visible children newer than each window's beginning, one column per window."""
+        rows = self.batch.trees.frontiers[hop.depth, hop.source].rows
+        columns = []
+        for hours in self.spec.count_windows_h:
+            counts = []
+            for row, now in zip(rows, seed_times, strict=True):
+                children = self.snapshot.topology.children(hop.relation, int(row))
+                times = self.snapshot.tables[hop.target].times[children]
+                counts.append(np.sum((times <= now) & (times > now - hours * 3600 * 10**9)))
+            columns.append(np.log1p(np.array(counts, float)) / 3)
+        return columns
 
     def hops_from(self, key: FrontierKey) -> list[Hop]:
         hops = [h for h in self.batch.trees.hops if (h.depth, h.source) == key]

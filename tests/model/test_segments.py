@@ -24,6 +24,7 @@ def make_hop(degrees, *, num_extra=0, newest=()):
         parent=torch.repeat_interleave(torch.arange(len(degrees)), degree),
         degree=degree.float(),
         count=degree.float(),
+        recent=torch.zeros(len(degrees), 0),
         newest_parent=links[:, 0],
         newest_rank=links[:, 1],
         newest_child=links[:, 2],

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rle.graph.snapshot import Snapshot
 
 FANOUTS = ([15, 10], [128, 64])
+WINDOWS = tuple(hours * 3600 * 10**9 for hours in (6, 24, 168, 720, 8760))
+"""As by default in training."""
 WARM_UP_DAYS = 120
 """Active seeds begin after this much history."""
 
@@ -135,6 +137,8 @@ def measure_case(
     fanouts: list[int],
     strategy: str,
     newest: int,
+    windows: tuple[int, ...] = (),
+    backtrack: bool = True,
 ) -> None:
     """Measure one sampler over `num` batches, with the numpy one as its baseline."""
     sampler = NeighborSampler(
@@ -145,6 +149,8 @@ def measure_case(
         inclusive=True,
         seed=0,
         newest=newest,
+        windows=windows,
+        backtrack=backtrack,
     )
     plain = NumpySampler(graph, fanouts, is_last=strategy == "last")
     work = batches.of(num)
@@ -166,9 +172,10 @@ def measure_case(
             plain.sample(rows, times)
         return len(few) * batches.size
 
+    more = f"{f' windows {len(windows)}' if windows else ''}{'' if backtrack else ' no way back'}"
     measure(
         "sampling",
-        case=f"{case} {strategy} {fanouts} batch {batches.size} newest {newest}, "
+        case=f"{case} {strategy} {fanouts} batch {batches.size} newest {newest}{more}, "
         f"{per_seed:.1f} edges/seed",
         unit="seeds/cpu_s",
         run=run,
@@ -227,6 +234,18 @@ def main() -> None:
                                 strategy=strategy,
                                 newest=newest,
                             )
+        for fanouts in FANOUTS:  # as the product trains by default; numpy does less here
+            measure_case(
+                graph,
+                Batches(*kinds["active"], 128),
+                num_seeds // 128,
+                case=f"{millions}M active",
+                fanouts=fanouts,
+                strategy="uniform",
+                newest=2,
+                windows=WINDOWS,
+                backtrack=False,
+            )
         batches = Batches(*kinds["active"], 512)
         measure_gather(graph, batches, num_seeds // 512, case=f"{millions}M gather [128, 64]")
 

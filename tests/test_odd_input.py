@@ -17,7 +17,6 @@ from rle.runs.folders import home
 from tests.small_db import SmallDatabase
 
 if TYPE_CHECKING:
-
     from rle.runs.events import AnyEvent
 
 pytestmark = pytest.mark.slow

@@ -75,11 +75,17 @@ def shop_dataset(
         task: "churn", "channel", "departments" or "spend".
         current_time: Whether rows of exactly the prediction's time are visible.
         tables: Which tables take part; "articles" brings text, so it needs a text embedder.
+            Links to tables that do not take part are left out, columns and all.
         splits: Which task tables take part.
     """
+    chosen = [shop_table(connector, name) for name in tables]
+    for table in chosen:
+        for key in table.foreign_keys:
+            if key.link_table not in tables:
+                table.remove_column(key.column_name)
     return Dataset(
         connector=connector,
         dataset_name="shop",
-        tables=[shop_table(connector, name) for name in tables],
+        tables=chosen,
         task_description=shop_task(connector, task, current_time=current_time, splits=splits),
     )

@@ -70,10 +70,11 @@ def score_rows(
     for step, batch in enumerate(loader, start=1):
         moved = to_tensors(batch, device, pin=device.type == "cuda")
         with autocast(device):
-            vectors = model.embed(moved)
-            outputs = model.head(vectors, moved)
+            history = model.propagate(model.encode(moved), moved)
+            outputs = model.outputs(history, moved)
+            vectors = model.join(history, moved) if with_embeddings else None
         scores = objective.scores(outputs.float()).float().cpu().numpy()
-        embeddings = vectors.float().cpu().numpy() if with_embeddings else None
+        embeddings = None if vectors is None else vectors.float().cpu().numpy()
         # Rows of unknown entities lie between the known ones; they go out with the batch after.
         block = _fill(done, batch.positions, scores, embeddings)
         done += block.num_rows

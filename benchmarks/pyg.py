@@ -2,8 +2,8 @@
 
 Every node of every tree is encoded by itself, as the models of RelBench do, with torch's own
 modules; messages run through one `HeteroConv` of `SAGEConv`s per layer, over one graph that holds
-all trees, and each layer is given only the depths that it needs. Head, ages and counts are those
-of `rle.model`.
+all trees. Plain, every layer computes every node, as RelBench's model does; trimmed, only the
+depths that the root can still see. Head, ages and counts are those of `rle.model`.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ class PlainInput(nn.Module):
 class PyGModel(nn.Module):
     """Same inputs, same aggregates, same head as `rle.model.relational.RelationalModel`."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, *, is_trimmed: bool) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.is_trimmed = spec, is_trimmed
         self.tables = spec.tables_within(spec.num_layers)
         self.inputs = nn.ModuleDict({t: PlainInput(t, spec) for t in self.tables})
         self.convs = nn.ModuleList()
         self.norms = nn.ModuleList()
         for layer in range(1, spec.num_layers + 1):
-            tables = spec.tables_within(spec.num_layers - layer)
+            tables = spec.tables_within(spec.num_layers - (layer if is_trimmed else 1))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self.convs.append(HeteroConv(self._convolutions(tables), aggr="sum"))
@@ -99,14 +99,14 @@ class PyGModel(nn.Module):
         num_seeds = batch.times.shape[0]
         history = [states[self.spec.entity_table][:num_seeds]]
         for layer, (conv, norms) in enumerate(zip(self.convs, self.norms, strict=True), start=1):
-            deepest = self.spec.num_layers - layer
-            kept = self._within(batch, deepest)
+            deepest = self.spec.num_layers - (layer if self.is_trimmed else 1)
+            kept = self._within(batch, deepest if self.is_trimmed else self.spec.num_layers)
             edges = self._edges(batch, deepest, start)
             sources = states | {f"{t} scaled": x * SUM_SCALE for t, x in states.items()}
             targets = {t: states[t][: kept[t]] for t in norms}
             pairs = {name: (sources[name[0]], targets[name[2]]) for name in edges}
             mixed = self._convolve(conv, pairs, edges)
-            states = {t: norm(mixed[t]).relu() for t, norm in norms.items()}
+            states = states | {t: norm(mixed[t]).relu() for t, norm in norms.items()}
             history.append(states[self.spec.entity_table][:num_seeds])
         joined = torch.cat(history, dim=1)
         return self.head(self.join(joined, batch), batch) + self.shortcut(joined, batch)

@@ -29,8 +29,6 @@ from rle.sampling.sampler import NeighborSampler
 from rle.values import TaskType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rle.graph.snapshot import Snapshot
     from rle.model.tensors import TensorBatch
 
@@ -121,19 +119,20 @@ class Steps:
 
 def compare(steps: Steps, case: str, num: int) -> None:
     """Measure one case against torch-geometric, then share out its time."""
-    fast, slow = RelationalModel(steps.spec), PyGModel(steps.spec)
+    fast = RelationalModel(steps.spec)
     fast.bind(steps.graph)
-    slow.bind(steps.graph)
-    run: Callable[[], int] = lambda: steps.run(fast, num)  # noqa: E731
-    measure(
-        "train",
-        case=case,
-        unit="seeds/cpu_s",
-        run=run,
-        work=float,
-        baseline=lambda: steps.run(slow, max(num // 4, 1)),
-        baseline_name="the same model from torch-geometric modules",
-    )
+    for is_trimmed in (False, True):
+        slow = PyGModel(steps.spec, is_trimmed=is_trimmed)
+        slow.bind(steps.graph)
+        measure(
+            "train",
+            case=f"{case}, baseline {'trimmed' if is_trimmed else 'plain'}",
+            unit="seeds/cpu_s",
+            run=lambda: steps.run(fast, num),
+            work=float,
+            baseline=lambda slow=slow: steps.run(slow, max(num // 4, 1)),
+            baseline_name="the same model from torch-geometric modules",
+        )
     spent = steps.shares(fast, num)
     total = sum(spent.values())
     for stage, seconds in spent.items():

@@ -8,7 +8,7 @@ from rle.errors import ValidationError
 from rle.graph.schema import GraphSchema, Relation
 from rle.ingest.labels import LabelCodec
 from rle.ingest.stats import CategoryStats, DatasetStats, NumberStats
-from rle.spec.config import Aggregation
+from rle.spec.config import Aggregation, nanoseconds
 from rle.values import TaskType, Value
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 CLOCK_CORRELATION = 0.95
 """From this rank correlation with the row's time on, a number only tells the time."""
-NANOSECONDS_PER_HOUR = 3600 * 10**9
 NUM_RESERVED = 2
 """Vocabulary entries before the first value: NULL, and rare or unknown."""
 
@@ -48,7 +47,7 @@ class ModelSpec(Value):
     newest_children: int = 2
     sum_beside_mean: bool = True
     count_features: bool = True
-    count_windows_h: tuple[int, ...] = (6, 24, 168, 720, 8760)
+    count_windows_h: tuple[float, ...] = (6.0, 24.0, 168.0, 720.0, 8760.0)
     age_features: bool = True
     drop_clocks: bool = True
     dropout: float = 0.2
@@ -110,7 +109,7 @@ class ModelSpec(Value):
         """Windows that the sampler must count in, nanoseconds, ascending."""
         if not self.count_features:
             return ()
-        return tuple(hours * NANOSECONDS_PER_HOUR for hours in self.count_windows_h)
+        return nanoseconds(self.count_windows_h)
 
     @property
     def num_aggregates(self) -> int:
@@ -139,6 +138,13 @@ class ModelSpec(Value):
         if not self.count_features:
             return ()
         return tuple(r for r in self.graph.relations_from(table) if r.many)
+
+    @property
+    def dates_have_year(self) -> bool:
+        """Whether the year of a date is told. After training every year is a new one, so where
+        seeds have a time the date's age takes its place."""
+        has_ages = self.age_features and any(table.has_time for table in self.graph.tables)
+        return not (has_ages and self.drop_clocks)
 
     def is_read(self, stats: NumberStats) -> bool:
         """Whether a number column is encoded at all."""

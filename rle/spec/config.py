@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
@@ -11,7 +12,11 @@ from rle.errors import ValidationError
 from rle.values import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rle.spec.dataset import DatasetSpec
+
+NANOSECONDS_PER_HOUR = 3600 * 10**9
 
 
 def _lower(value: Any) -> Any:
@@ -21,7 +26,13 @@ def _lower(value: Any) -> Any:
 Aggregation = Literal["mean", "max", "sum"]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Hours = Annotated[FiniteFloat, Field(gt=0.0, le=1e6)]
 Device = Annotated[Literal["cuda", "cpu"], BeforeValidator(_lower)]
+
+
+def nanoseconds(hours: Iterable[float]) -> tuple[int, ...]:
+    """Return hours as the whole nanoseconds that row times are in; never 0."""
+    return tuple(max(1, round(h * NANOSECONDS_PER_HOUR)) for h in hours)
 
 
 class TrainerConfig(Value):
@@ -106,15 +117,16 @@ class TrainerConfig(Value):
     """Whether the sum of a relation's messages is given beside `conv_aggregation`."""
     count_features: bool = True
     """Whether a node knows how many rows of each relation are visible and how old the newest is."""
-    count_windows_h: tuple[Positive, ...] = (6, 24, 168, 720, 8760)
-    """Hours before the seed's time within which `count_features` counts too, ascending."""
+    count_windows_h: tuple[Hours, ...] = (6.0, 24.0, 168.0, 720.0, 8760.0)
+    """Hours before the seed's time within which `count_features` counts too, ascending. Empty: only
+    all that is visible is counted."""
     backtrack: bool = False
     """Whether a row reached through a foreign key follows that key back to where it came from."""
     age_features: bool = True
     """Whether datetime columns enter as seed time minus value, besides calendar parts."""
     drop_clocks: bool = True
-    """Whether number columns that only follow the row's time, such as a year, are left out. Their
-    future values are all new; the row's age says the same and is known."""
+    """Whether number columns that only follow the row's time, such as a year, and the year of
+    dates are left out. Their future values are all new; ages say the same and are known."""
     inherit_links: bool = True
     """Whether tables that extend another, row for row, get its links too, in their own time order:
     departures extend flights, so an airport's newest departures are known."""
@@ -148,6 +160,15 @@ class TrainerConfig(Value):
     """Epochs between checkpoints that a restart continues from."""
     max_failures: Annotated[int, Field(ge=-1)] = 0
     """Lost workers or nodes a run survives. -1: any number."""
+
+    @model_validator(mode="after")
+    def _check_windows(self) -> Self:
+        if any(a >= b for a, b in pairwise(self.count_windows_h)):
+            raise ValidationError(
+                f"TrainerConfig.count_windows_h is {list(self.count_windows_h)}; give hours in "
+                "ascending order, each once, such as [24, 168], or [] for none."
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_fields_together(self) -> Self:
@@ -201,4 +222,4 @@ class TrainerConfig(Value):
         """`count_windows_h` in nanoseconds; empty where counts are off."""
         if not self.count_features:
             return ()
-        return tuple(hours * 3600 * 10**9 for hours in self.count_windows_h)
+        return nanoseconds(self.count_windows_h)

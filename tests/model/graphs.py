@@ -157,7 +157,8 @@ def make_batch(
     days: Sequence[int] = (50, 20, 60, 30, 2, 55),
     fanouts: Sequence[int] = (3, 2),
     newest: int = 2,
-    windows_h: Sequence[int] = WINDOWS_H,
+    windows_h: Sequence[float] = WINDOWS_H,
+    backtrack: bool = True,
     labels: np.ndarray | None = None,
 ) -> Batch:
     """Sample and gather around `rows` at `days`."""
@@ -169,7 +170,8 @@ def make_batch(
         inclusive=True,
         seed=1,
         newest=newest,
-        windows=[hours * 3600 * 10**9 for hours in windows_h],
+        windows=[round(hours * 3600 * 10**9) for hours in windows_h],
+        backtrack=backtrack,
     )
     positions = np.array(rows, np.int64) + 100
     trees = sampler.sample(

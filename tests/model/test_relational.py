@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rle.errors import ValidationError
+from rle.errors import InternalError, ValidationError
 from rle.model import inputs
 from rle.model.heads import Objective
 from rle.model.relational import ModelSpec, RelationalModel
@@ -13,6 +13,7 @@ from rle.spec.config import TrainerConfig
 from rle.values import TaskType
 from tests.model.graphs import (
     DICTIONARIES,
+    WINDOWS_H,
     make_batch,
     make_codec,
     make_model,
@@ -37,6 +38,8 @@ KNOBS = [
     {"use_temporal_encoder": False},
     {"age_features": False},
     {"count_features": False},
+    {"count_windows_h": ()},
+    {"count_windows_h": (1.5, 100, 1000, 1001)},
     {"newest_children": 1},
     {"newest_children": 0},
     {"sum_beside_mean": False},
@@ -53,7 +56,11 @@ KNOBS = [
 def test_outputs_and_gradients_equal_those_of_torch_geometric(knobs):
     snapshot = make_snapshot()
     model = make_model(snapshot, **knobs)
-    batch = make_batch(snapshot, fanouts=(3, 2, 2) if knobs.get("num_layers") == 3 else (3, 2))
+    batch = make_batch(
+        snapshot,
+        fanouts=(3, 2, 2) if knobs.get("num_layers") == 3 else (3, 2),
+        windows_h=knobs.get("count_windows_h", WINDOWS_H),
+    )
     fast = model(to_tensors(batch, "cpu"))
     slow = reference_outputs(model, snapshot, batch)
     torch.testing.assert_close(fast, slow, atol=1e-5, rtol=1e-5)
@@ -81,6 +88,27 @@ def test_how_often_rows_are_encoded_changes_no_output(monkeypatch, reuse):
         atol=1e-5,
         rtol=1e-5,
     )
+
+
+def test_outputs_are_right_where_rows_lead_not_back():
+    snapshot = make_snapshot()
+    model = make_model(snapshot, num_layers=3)
+    batch, whole = (
+        make_batch(snapshot, fanouts=(3, 2, 2), backtrack=backtrack) for backtrack in (False, True)
+    )
+    assert batch.trees.frontiers[2, "users"].rows.size < whole.trees.frontiers[2, "users"].rows.size
+    torch.testing.assert_close(
+        model(to_tensors(batch, "cpu")),
+        reference_outputs(model, snapshot, batch),
+        atol=1e-5,
+        rtol=1e-5,
+    )
+
+
+def test_a_batch_counted_in_other_windows_is_refused():
+    snapshot = make_snapshot()
+    with pytest.raises(InternalError, match="windows"):
+        make_model(snapshot)(make_tensors(snapshot, windows_h=()))
 
 
 CHANGES = [
@@ -242,6 +270,7 @@ def test_from_config_takes_every_knob_that_shapes_a_model(tmp_path):
         fanouts=(4, 3, 2),
         gnn_layers=2,
         clamp_max=None,
+        count_windows_h=(0.5, 48),
     )
     snapshot = make_snapshot()
     parts = {
@@ -253,6 +282,8 @@ def test_from_config_takes_every_knob_that_shapes_a_model(tmp_path):
     }
     spec = ModelSpec.from_config(config, **parts)
     assert (spec.channels, spec.num_layers, spec.clamp_max) == (32, 2, None)
+    assert spec.windows == config.windows == (1_800 * 10**9, 172_800 * 10**9)
+    assert ModelSpec.from_json(spec.to_json()) == spec
     with pytest.raises(ValidationError, match="shallow_embeddings_list"):
         ModelSpec.from_config(config.replace(shallow_embeddings_list=("items",)), **parts)
 

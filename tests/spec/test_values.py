@@ -270,6 +270,9 @@ def test_the_configuration_has_the_documented_defaults() -> None:
         ({"fanouts": [8, 0]}, r"fanouts\.1"),
         ({"gnn_layers": 3}, "gnn_layers is 3 but fanouts has 2 hops"),
         ({"clamp_min": 5, "clamp_max": 5}, "must be below clamp_max"),
+        ({"count_windows_h": [24, 6]}, "count_windows_h is .*ascending"),
+        ({"count_windows_h": [24, 24]}, "count_windows_h is .*ascending"),
+        ({"count_windows_h": [0, 24]}, r"count_windows_h\.0"),
         ({"label_smoothing_alpha": 1}, "label_smoothing_alpha"),
         ({"conv_aggregation": "median"}, "'mean', 'max' or 'sum'"),
         ({"gnn_norm": "group_norm"}, "gnn_norm"),
@@ -281,6 +284,12 @@ def test_the_configuration_has_the_documented_defaults() -> None:
 def test_bad_settings_are_told_when_built(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         config(**changes)
+
+
+def test_windows_are_whole_nanoseconds_and_off_with_the_counts() -> None:
+    assert config(count_windows_h=[0.5, 24]).windows == (1_800 * 10**9, 86_400 * 10**9)
+    assert config(count_windows_h=[1e-15]).windows == (1,)
+    assert config(count_windows_h=[]).windows == config(count_features=False).windows == ()
 
 
 def test_tables_with_learnt_vectors_must_be_there() -> None:

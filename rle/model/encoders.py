@@ -103,20 +103,21 @@ class NumberFeatures(nn.Module):
 
 
 class StampFeatures(nn.Module):
-    """Calendar parts of datetime columns."""
+    """Calendar parts of datetime columns; the year only where no age says it better."""
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, stats: Sequence[StampStats]) -> None:
+    def __init__(self, stats: Sequence[StampStats], spec: ModelSpec) -> None:
         super().__init__()
+        self.has_year = spec.dates_have_year
         self.register_buffer("low", torch.tensor([s.min for s in stats], dtype=torch.float64))
         self.register_buffer("high", torch.tensor([s.max for s in stats], dtype=torch.float64))
         self.num_features = CALENDAR_DIMS * len(stats)
 
     def forward(self, stamps: Tensor) -> Tensor:
         """int64 [U, D] -> float32 [U, 10 D]."""
-        return calendar_features(stamps, self.low, self.high)
+        return calendar_features(stamps, self.low, self.high, has_year=self.has_year)
 
 
 class VectorFeatures(nn.Module):
@@ -192,7 +193,7 @@ class TableEncoder(nn.Module):
     def __init__(self, layout: TableLayout, stats: TableStats, spec: ModelSpec) -> None:
         super().__init__()
         self.numbers = NumberFeatures(_ordered(stats.numbers, layout.number_columns), spec)
-        self.stamps = StampFeatures(_ordered(stats.stamps, layout.stamp_columns))
+        self.stamps = StampFeatures(_ordered(stats.stamps, layout.stamp_columns), spec)
         vectors = [name for name, _ in layout.vector_columns]
         self.vectors = VectorFeatures(_ordered(stats.vectors, vectors))
         categories = _ordered(stats.categories, layout.code_columns)

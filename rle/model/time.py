@@ -43,13 +43,14 @@ def days_between(later: Tensor, earlier: Tensor) -> Tensor:
     return torch.where(earlier == NULL_STAMP, math.nan, days).float()
 
 
-def calendar_features(stamps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def calendar_features(stamps: Tensor, low: Tensor, high: Tensor, *, has_year: bool) -> Tensor:
     """Describe dates: month, weekday, day and hour as angles, the year between two bounds, NULL.
 
     Args:
         stamps: int64 [U, D], nanoseconds since the epoch, `NULL_STAMP` where NULL.
         low: float64 [D], earliest moment seen in training, nanoseconds.
         high: float64 [D], latest moment seen in training, nanoseconds.
+        has_year: Whether the year is told; 0 otherwise.
 
     Returns:
         float32 [U, D * 10]; a NULL is nine zeros and a one.
@@ -61,7 +62,7 @@ def calendar_features(stamps: Tensor, low: Tensor, high: Tensor) -> Tensor:
     month, day_of_month = _month_and_day(day)
     weekday = (day + 3).remainder(7)  # the epoch was a Thursday
     span = (high - low).clamp(min=float(NANOSECONDS_PER_DAY))
-    year = ((filled.double() - low) / span * 2 - 1).clamp(-2, 2)
+    year = ((filled.double() - low) / span * 2 - 1).clamp(-2, 2) * has_year
     turns = torch.stack(
         [month.double() / 12, (day_of_month - 1).double() / 31, weekday.double() / 7, hour / 24], 2
     )

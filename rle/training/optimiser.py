@@ -1,4 +1,4 @@
-"""One optimiser step over a flat model: gradients of the global batch, clipped, Adam, average."""
+"""One optimiser step over a flat model: gradients of the global batch, clipped, AdamW."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Optimiser:
-    """Adam with an L2 penalty on the flat weights of a model that every rank holds alike."""
+    """AdamW on the flat weights of a model that every rank holds alike.
+
+    The decay is decoupled from the gradient: an L2 penalty under Adam is divided by the gradient's
+    own size, so that it hardly holds the weights that need it.
+    """
 
     def __init__(self, flat: FlatModel, ranks: Ranks, *, weight_decay: float) -> None:
         self._flat = flat
         self._ranks = ranks
-        self._adam = torch.optim.Adam([flat.weights], weight_decay=weight_decay, fused=True)
+        self._adam = torch.optim.AdamW([flat.weights], weight_decay=weight_decay, fused=True)
 
     def step(self, losses: Tensor, weights: Tensor, *, lr: float, wish: bool) -> Tensor:
         """Move the weights along the gradient of the weighted mean loss over all ranks.

@@ -28,6 +28,8 @@ class Schedule:
     lr: float
     eta_min: float
     cosine_epochs: int
+    warmup: float
+    """Share of the cosine over which the learning rate rises to it from 0."""
     eval_every: int
     evals_per_epoch: int
     checkpoint_every: int
@@ -43,6 +45,7 @@ class Schedule:
             lr=config.lr,
             eta_min=config.eta_min,
             cosine_epochs=config.T_max or config.n_epochs,
+            warmup=config.warmup,
             eval_every=config.eval_every,
             evals_per_epoch=config.evals_per_epoch if config.eval_every == 1 else 1,
             checkpoint_every=config.checkpoint_every,
@@ -51,9 +54,15 @@ class Schedule:
         )
 
     def lr_at(self, epoch: int, step: int) -> float:
-        """Learning rate of a step: half a cosine over epochs, then constant at `eta_min`."""
+        """Learning rate of a step: half a cosine over epochs, then constant at `eta_min`.
+
+        While it warms up it is the cosine times the share of the warm-up that this step ends.
+        """
         share = min((epoch + step / self.num_steps) / self.cosine_epochs, 1.0)
-        return self.eta_min + (self.lr - self.eta_min) * (1.0 + math.cos(math.pi * share)) / 2.0
+        rate = self.eta_min + (self.lr - self.eta_min) * (1.0 + math.cos(math.pi * share)) / 2.0
+        warmup_steps = self.warmup * self.cosine_epochs * self.num_steps
+        steps_done = epoch * self.num_steps + step + 1
+        return rate * min(1.0, steps_done / warmup_steps) if warmup_steps else rate
 
     def ema_decay_at(self, total_steps: int) -> float:
         """Share of the averaged weights that is kept after `total_steps` steps before this one.

@@ -93,7 +93,8 @@ class _Reference:
         nulls = [np.isnan(values) for s, values in numbers if s.num_nulls]
         features = [*standard, *quantile, *nulls]
         for i, s in enumerate(stats.stamps):
-            features += _calendar(store.stamps[rows, i], s.min, s.max)
+            years = self.spec.dates_have_year
+            features += _calendar(store.stamps[rows, i], s.min, s.max, has_year=years)
         for s in stats.vectors:
             vectors = store.vectors[s.column][rows].astype(np.float32)
             null = np.isnan(vectors).any(1)
@@ -300,7 +301,7 @@ def _quantile(s: NumberStats, values: np.ndarray) -> np.ndarray:
     return out
 
 
-def _calendar(stamps: np.ndarray, low: int, high: int) -> list[np.ndarray]:
+def _calendar(stamps: np.ndarray, low: int, high: int, *, has_year: bool) -> list[np.ndarray]:
     rows = []
     for stamp in stamps:
         if stamp == NULL_STAMP:
@@ -310,7 +311,7 @@ def _calendar(stamps: np.ndarray, low: int, high: int) -> list[np.ndarray]:
         day_share = (when.hour * 3600 + when.minute * 60 + when.second) / 86400
         day_share += when.microsecond / 86400e6
         turns = [(when.month - 1) / 12, (when.day - 1) / 31, when.weekday() / 7, day_share]
-        year = np.clip((stamp - low) / max(high - low, DAY) * 2 - 1, -2, 2)
+        year = np.clip((stamp - low) / max(high - low, DAY) * 2 - 1, -2, 2) if has_year else 0.0
         angles = [2 * math.pi * turn for turn in turns]
         rows.append([*map(math.sin, angles), *map(math.cos, angles), year, 0.0])
     return list(np.array(rows, float).reshape(-1, 10).T)

@@ -24,7 +24,7 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 def test_calendar_parts_are_those_of_the_standard_library(when):
     stamp = (when.replace(tzinfo=dt.UTC) - EPOCH) // dt.timedelta(microseconds=1) * 1000
     low, high = torch.tensor([0.0], dtype=torch.float64), torch.tensor([1e18], dtype=torch.float64)
-    parts = calendar_features(torch.tensor([[stamp]]), low, high)[0]
+    parts = calendar_features(torch.tensor([[stamp]]), low, high, has_year=True)[0]
     assert parts.shape == (CALENDAR_DIMS,)
     seconds = when.hour * 3600 + when.minute * 60 + when.second + when.microsecond / 1e6
     turns = [(when.month - 1) / 12, (when.day - 1) / 31, when.weekday() / 7, seconds / 86_400]
@@ -33,9 +33,18 @@ def test_calendar_parts_are_those_of_the_standard_library(when):
     torch.testing.assert_close(parts, torch.tensor(expected), atol=1e-5, rtol=1e-5)
 
 
+def test_a_year_that_is_not_told_changes_nothing_else():
+    stamps = torch.tensor([[DAY * 12_345]])
+    bounds = torch.zeros(1, dtype=torch.float64), torch.full((1,), 1e18, dtype=torch.float64)
+    told = calendar_features(stamps, *bounds, has_year=True)
+    hidden = calendar_features(stamps, *bounds, has_year=False)
+    assert (told != hidden).nonzero().tolist() == [[0, 8]]
+    assert hidden[0, 8] == 0
+
+
 def test_a_null_date_is_a_flag_and_nothing_else():
     bound = torch.zeros(1, dtype=torch.float64)
-    parts = calendar_features(torch.tensor([[NULL_STAMP]]), bound, bound)
+    parts = calendar_features(torch.tensor([[NULL_STAMP]]), bound, bound, has_year=True)
     assert parts.tolist() == [[0.0] * 9 + [1.0]]
 
 

@@ -21,7 +21,7 @@ def test_at_whole_epochs_the_rate_is_that_of_torch():
     parameter = torch.nn.Parameter(torch.zeros(1))
     adam = torch.optim.Adam([parameter], lr=0.01)
     reference = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=6, eta_min=1e-4)
-    ours = schedule(lr=0.01, eta_min=1e-4)
+    ours = schedule(lr=0.01, eta_min=1e-4, warmup=0.0)
     for epoch in range(6):
         assert ours.lr_at(epoch, 0) == pytest.approx(adam.param_groups[0]["lr"], rel=1e-6)
         adam.step()
@@ -29,10 +29,17 @@ def test_at_whole_epochs_the_rate_is_that_of_torch():
 
 
 def test_after_t_max_the_rate_stays_at_its_lowest():
-    ours = schedule(lr=0.01, eta_min=1e-4, T_max=3)
+    ours = schedule(lr=0.01, eta_min=1e-4, T_max=3, warmup=0.0)
     assert ours.lr_at(0, 0) == 0.01
     assert ours.lr_at(1, 5) == pytest.approx((0.01 + 1e-4) / 2)
     assert [ours.lr_at(epoch, 4) for epoch in (3, 4, 5)] == [1e-4] * 3
+
+
+def test_the_rate_warms_up_to_the_cosine():
+    plain, ours = schedule(lr=0.01, warmup=0.0), schedule(lr=0.01, warmup=0.1)
+    shares = [ours.lr_at(*divmod(s, 10)) / plain.lr_at(*divmod(s, 10)) for s in range(12)]
+    # A tenth of six epochs of ten steps.
+    assert shares == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6] + [1.0] * 7)
 
 
 def test_the_average_is_short_at_first():

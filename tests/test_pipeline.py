@@ -335,3 +335,29 @@ def test_a_model_folder_that_is_not_there_or_damaged_is_an_error(place, trained,
     )
     with pytest.raises(DataError, match="does not fit"):
         load_model(other)
+
+
+@pytest.mark.parametrize(
+    ("task", "dtype", "probabilities"),
+    [
+        ("channel", pa.string(), {"PROBABILITY_app", "PROBABILITY_store", "PROBABILITY_web"}),
+        ("departments", pa.list_(pa.string()), {"PROBABILITY_hats"}),
+        ("spend", pa.float64(), set()),
+    ],
+)
+def test_every_task_type_is_predicted_in_the_labels_own_type(place, task, dtype, probabilities):
+    _, connector = place
+    dataset = make_dataset(connector, task)
+    result = fit_predict(
+        dataset,
+        make_config(connector, n_epochs=1, clamp_max=None),
+        output_alias=task,
+        output_config=OUTPUT,
+    )
+    table = read(connector, f"shop.main.PREDICTIONS_{task.upper()}")
+    assert table.schema.field("PREDICTION").type == dtype
+    names = {name for name in table.schema.names if name.startswith("PROBABILITY_")}
+    assert probabilities <= names
+    assert bool(names) == dataset.task.task_type.is_classification
+    assert table["PREDICTION"].null_count == 0
+    assert dataset.task.metric.name in result.prediction.test_metrics

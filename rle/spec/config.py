@@ -112,7 +112,8 @@ class TrainerConfig(Value):
     warmup: Share = 0.05
     """Share of the cosine over which the learning rate rises from 0."""
     newest_children: Annotated[int, Field(ge=0, le=8)] = 2
-    """How many of the newest visible neighbours of each relation get a weight. 0: off."""
+    """How many of the newest moments of each relation get weights of their own: the sum over the
+    visible neighbours of the newest moment, of the one before it, and so on. 0: off."""
     sum_beside_mean: bool = True
     """Whether the sum of a relation's messages is given beside `conv_aggregation`."""
     count_features: bool = True

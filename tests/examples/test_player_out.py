@@ -1,0 +1,47 @@
+"""The demo end to end, with a few steps per epoch instead of all."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import rle
+from examples import player_out
+
+
+@pytest.mark.slow
+def test_the_demo_prints_all_it_promises(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(rle, "TrainerConfig", partial(rle.TrainerConfig, max_iters=3))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no Graphviz
+    player_out.main()
+    lines = capsys.readouterr().out.splitlines()
+    summary = json.loads(lines[-1])
+    assert list(summary) == [
+        "task",
+        "metric",
+        "validation",
+        "test",
+        "predictions_table",
+        "rows",
+        "seconds",
+    ]
+    assert summary["rows"] == 9839
+    assert summary["test"] > 0.7
+    text = "\n".join(lines)
+    for promised in (
+        "people.playerID",  # the schema
+        "train epoch 4/4: 3 steps",
+        "validation roc auc",
+        "No schema diagram: Drawing needs Graphviz",
+        "LightGBM on the player's own columns",
+        "0.609",
+        summary["predictions_table"],
+        "mlflow ui --host 127.0.0.1",
+    ):
+        assert promised in text
+    (curve,) = (line.removeprefix("Training curve: ") for line in lines if "Training curve" in line)
+    assert Path(curve).read_bytes().startswith(b"\x89PNG")
+    assert text.count("│ 0 ") + text.count("│ 1 ") >= 5  # rows of the prediction table

@@ -142,7 +142,8 @@ class ModelSpec(Value):
     @property
     def dates_have_year(self) -> bool:
         """Whether the year of a date is told. After training every year is a new one, so where
-        seeds have a time the date's age takes its place."""
+        seeds have a time the date's age takes its place.
+        """
         has_ages = self.age_features and any(table.has_time for table in self.graph.tables)
         return not (has_ages and self.drop_clocks)
 

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parents[1] / "results" / "quality.jsonl"
 SETTINGS: dict[str, Any] = {
-    "n_epochs": 6,
-    "max_iters": 120,
+    "n_epochs": 8,
+    "max_iters": 60,
     "train_batch_size": 512,
     "val_batch_size": 512,
     "lr": 0.003,
     "channels": 64,
-    "fanouts": [16, 16, 1],
+    "fanouts": [16, 16],
     "temporal_strategy": "last",
     "clamp_min": None,
     "clamp_max": None,

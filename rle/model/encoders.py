@@ -113,7 +113,7 @@ class StampFeatures(nn.Module):
         self.has_year = spec.dates_have_year
         self.register_buffer("low", torch.tensor([s.min for s in stats], dtype=torch.float64))
         self.register_buffer("high", torch.tensor([s.max for s in stats], dtype=torch.float64))
-        self.num_features = CALENDAR_DIMS * len(stats)
+        self.num_features = CALENDAR_DIMS * len(stats) * spec.reads_calendar
 
     def forward(self, stamps: Tensor) -> Tensor:
         """int64 [U, D] -> float32 [U, 10 D]."""

@@ -49,12 +49,13 @@ class ModelSpec(Value):
     count_features: bool = True
     count_windows_h: tuple[float, ...] = (6.0, 24.0, 168.0, 720.0, 8760.0)
     age_features: bool = True
+    calendar_features: bool = False
     drop_clocks: bool = True
     dropout: float = 0.2
     node_dropout: float = 0.1
     category_dropout: float = 0.2
     head_shortcut: bool = True
-    min_category_count: int = 5
+    min_category_count: int = 10
     max_categories: int = 2000
     label_smoothing: bool = False
     label_smoothing_alpha: float = 0.1
@@ -144,8 +145,17 @@ class ModelSpec(Value):
         """Whether the year of a date is told. After training every year is a new one, so where
         seeds have a time the date's age takes its place.
         """
-        has_ages = self.age_features and any(table.has_time for table in self.graph.tables)
-        return not (has_ages and self.drop_clocks)
+        return not (self.age_features and self.has_time and self.drop_clocks)
+
+    @property
+    def reads_calendar(self) -> bool:
+        """Whether dates are read as dates; without a time there is no age to read instead."""
+        return self.calendar_features or not self.has_time
+
+    @property
+    def has_time(self) -> bool:
+        """Whether any table, and therefore the task, has a time."""
+        return any(table.has_time for table in self.graph.tables)
 
     def is_read(self, stats: NumberStats) -> bool:
         """Whether a number column is encoded at all."""

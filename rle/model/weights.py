@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-EMBEDDING_STD = 0.1
+EMBEDDING_STD = 0.05
 """Deviation of a new category vector, small beside the numeric features it is added to."""
 
 

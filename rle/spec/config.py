@@ -107,7 +107,7 @@ class TrainerConfig(Value):
     shallow_embeddings_list: tuple[str, ...] = ()
     """Tables whose rows get a learnt vector each."""
 
-    weight_decay: Annotated[FiniteFloat, Field(ge=0.0)] = 1e-4
+    weight_decay: Annotated[FiniteFloat, Field(ge=0.0)] = 0.5
     """Decay of the weights per step, times the learning rate, apart from the gradient (AdamW)."""
     warmup: Share = 0.05
     """Share of the cosine over which the learning rate rises from 0."""
@@ -124,7 +124,10 @@ class TrainerConfig(Value):
     backtrack: bool = False
     """Whether a row reached through a foreign key follows that key back to where it came from."""
     age_features: bool = True
-    """Whether datetime columns enter as seed time minus value, besides calendar parts."""
+    """Whether datetime columns enter as seed time minus value."""
+    calendar_features: bool = False
+    """Whether datetime columns also enter as month, weekday, day and hour. Worth trying where these
+    mean something; a birthday mostly tells rows apart. Always on where nothing has a time."""
     drop_clocks: bool = True
     """Whether number columns that only follow the row's time, such as a year, and the year of
     dates are left out. Their future values are all new; ages say the same and are known."""
@@ -140,7 +143,7 @@ class TrainerConfig(Value):
     unknown values is trained too."""
     head_shortcut: bool = True
     """Whether a linear model of the root's states, zero at first, is added to the head."""
-    min_category_count: Positive = 5
+    min_category_count: Positive = 10
     """Categories seen less often in training-visible rows share one vector."""
     max_categories: Positive = 2000
     """Largest vocabulary of a category column; rarer values share one vector."""

@@ -92,7 +92,7 @@ class _Reference:
         quantile = [_quantile(s, values) for s, values in numbers]
         nulls = [np.isnan(values) for s, values in numbers if s.num_nulls]
         features = [*standard, *quantile, *nulls]
-        for i, s in enumerate(stats.stamps):
+        for i, s in enumerate(stats.stamps if self.spec.reads_calendar else ()):
             years = self.spec.dates_have_year
             features += _calendar(store.stamps[rows, i], s.min, s.max, has_year=years)
         for s in stats.vectors:

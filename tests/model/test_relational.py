@@ -46,7 +46,8 @@ KNOBS = [
     {"num_layers": 1},
     {"num_layers": 3, "conv_aggregation": "max"},
     {"num_layers": 3},
-    {"min_category_count": 10},
+    {"min_category_count": 1},
+    {"calendar_features": True},
     {"drop_clocks": False, "head_shortcut": False},
     {"max_categories": 1},
 ]
@@ -130,6 +131,7 @@ CHANGES = [
     {"newest_children": 1},
     {"sum_beside_mean": False},
     {"min_category_count": 20},
+    {"calendar_features": True},
     {"max_categories": 1},
     {"dropout": 0.5},
     {"node_dropout": 0.5},

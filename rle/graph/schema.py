@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rle.errors import InternalError
+from rle.errors import InternalError, ValidationError
 from rle.values import Value
 
 
@@ -85,4 +85,33 @@ def relations_of_edge_table(
         Relation(
             name=f"{second}:children", source=parents[1], target=parents[0], many=True, link=second
         ),
+    )
+
+
+def check_same_graph(trained: GraphSchema, given: GraphSchema) -> None:
+    """Refuse a graph whose blocks and relations are not those a model was trained on.
+
+    Raises:
+        ValidationError: Names the tables and relations that differ.
+    """
+    if trained == given:
+        return
+    differences = []
+    for before, after, what in (
+        (trained.tables, given.tables, "table"),
+        (trained.relations, given.relations, "relation"),
+    ):
+        old, new = {b.name: b for b in before}, {a.name: a for a in after}
+        differences += [f"{what} {name!r} is gone" for name in old if name not in new]
+        differences += [f"{what} {name!r} is new" for name in new if name not in old]
+        differences += [
+            f"{what} {name!r} was {old[name].to_json()} and is {new[name].to_json()}"
+            for name in old
+            if name in new and old[name] != new[name]
+        ]
+    raise ValidationError(
+        "The tables do not have the graph that the model was trained on: "
+        + ("; ".join(differences) or "tables or relations come in another order")
+        + ". Declare them as in training, or train a new model. A relation with '>' is inherited "
+        "by a table that extends another row for row; inherit_links=False trains without."
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from rle.graph.schema import check_same_graph
 from rle.model.heads import Head, Join, Shortcut
 from rle.model.inputs import TableInput
 from rle.model.sage import SageLayer
@@ -48,7 +49,13 @@ class RelationalModel(nn.Module):
             self.shortcut = Shortcut(spec) if spec.head_shortcut else None
 
     def bind(self, snapshot: Snapshot) -> None:
-        """Learn which code of `snapshot` is which value of the vocabularies."""
+        """Learn which code of `snapshot` is which value of the vocabularies.
+
+        Raises:
+            ValidationError: The snapshot has other columns or relations than the model was made
+                for, so that features would be taken for each other.
+        """
+        check_same_graph(self.spec.graph, snapshot.schema)
         for module in self.inputs:
             assert isinstance(module, TableInput)
             module.encoder.bind(snapshot.tables[module.table])

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rle.runs.events import MetricEvent, RunStatus, StatusEvent
+from rle.runs.events import (
+    LEARNING_RATE,
+    TRAINING_LOSS,
+    VALIDATION_LOSS,
+    MetricEvent,
+    RunStatus,
+    StatusEvent,
+)
 from rle.runs.folders import home
 
 if TYPE_CHECKING:
@@ -18,11 +25,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
     from rle.runs.events import AnyEvent
 
 PARAM_LENGTH = 6000
 """Characters of a parameter that MLflow keeps."""
+MAX_PARAMS = 100
+"""Parameters that MLflow takes at once."""
+MAX_METRICS = 1000
+"""Metrics that MLflow takes at once."""
+FLUSH_EVERY_S = 2.0
+"""How long metrics that come with every step wait to be sent together."""
+PATIENT = (TRAINING_LOSS, LEARNING_RATE, VALIDATION_LOSS)
+"""Metrics that wait. A validation's loss does too: its metric is the next event, and does not."""
 ENDINGS = {
     RunStatus.COMPLETED: "FINISHED",
     RunStatus.FAILED: "FAILED",
@@ -49,6 +65,13 @@ def _client(uri: str) -> MlflowClient:
     # Making the tables of a new sqlite file is no news for whoever trains a model.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
+
+
+def _as_mlflow(event: MetricEvent) -> Metric:
+    from mlflow.entities import Metric
+
+    milliseconds = int(event.time.timestamp() * 1000)
+    return Metric(event.name, event.value, milliseconds, event.step)
 
 
 class Tracker:
@@ -82,6 +105,8 @@ class Tracker:
         run = self._client.create_run(experiment_id, tags=dict(tags), run_name=run_name)
         self.run_id: str = run.info.run_id
         """32 hexadecimal digits; names the run's folder too."""
+        self._waiting: list[Metric] = []
+        self._flushed_at = time.monotonic()
         self._log_params(params)
 
     def _experiment(self, name: str, *, local: bool) -> str:
@@ -100,16 +125,32 @@ class Tracker:
             for key, value in params.items()
         }
         kept = [Param(key, text[:PARAM_LENGTH]) for key, text in texts.items()]
-        for first in range(0, len(kept), 100):  # the most that MLflow takes at once
-            self._client.log_batch(self.run_id, params=kept[first : first + 100])
+        for first in range(0, len(kept), MAX_PARAMS):
+            self._client.log_batch(self.run_id, params=kept[first : first + MAX_PARAMS])
 
     def __call__(self, event: AnyEvent) -> None:
-        """Keep a metric; end the run with its last status. Other events are not MLflow's."""
+        """Keep a metric; end the run with its last status. Other events are not MLflow's.
+
+        A request costs milliseconds to a file and more to a server, so the metrics of steps are
+        sent together: every `FLUSH_EVERY_S` while events come, at a validation, and at the end.
+        """
         if isinstance(event, MetricEvent):
-            milliseconds = int(event.time.timestamp() * 1000)
-            self._client.log_metric(self.run_id, event.name, event.value, milliseconds, event.step)
-        elif isinstance(event, StatusEvent) and event.status.is_terminal:
+            self._waiting.append(_as_mlflow(event))
+        is_over = isinstance(event, StatusEvent) and event.status.is_terminal
+        is_result = isinstance(event, MetricEvent) and event.name not in PATIENT
+        if is_over or is_result or time.monotonic() - self._flushed_at >= FLUSH_EVERY_S:
+            self._flush()
+        if isinstance(event, StatusEvent) and is_over:
             self._client.set_terminated(self.run_id, ENDINGS[event.status])
+
+    def _flush(self) -> None:
+        """Send what waits, in order. What was not sent yet, should this fail, goes on waiting."""
+        while self._waiting:
+            batch = self._waiting[:MAX_METRICS]
+            self._client.log_batch(self.run_id, metrics=batch, synchronous=True)
+            # Only now: after a Ctrl-C in between, MLflow gets them twice and keeps them once.
+            del self._waiting[: len(batch)]
+        self._flushed_at = time.monotonic()
 
     def tag(self, name: str, value: str) -> None:
         """Set a tag of the run."""

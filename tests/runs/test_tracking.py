@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import math
 from urllib.parse import urlparse
 
 import pytest
 import yaml
 
-from rle.runs.events import MetricEvent, RunStatus, StatusEvent, WarningEvent
+from rle.runs import tracking
+from rle.runs.events import (
+    LEARNING_RATE,
+    TRAINING_LOSS,
+    VALIDATION_LOSS,
+    MetricEvent,
+    RunStatus,
+    StatusEvent,
+    WarningEvent,
+)
 from rle.runs.folders import home
 from rle.runs.tracking import Tracker, default_uri, ui_command
 
@@ -95,3 +105,71 @@ def test_a_second_run_of_an_experiment_stands_beside_the_first(tracked):
 
 def test_the_ui_opens_on_this_machine_only():
     assert ui_command() == f"mlflow ui --host 127.0.0.1 --backend-store-uri {default_uri()}"
+
+
+class Requests:
+    """A second run of the experiment, and how many metrics each of its requests held."""
+
+    def __init__(self, uri, monkeypatch, *, flush_every_s):
+        monkeypatch.setattr(tracking, "FLUSH_EVERY_S", flush_every_s)
+        self.tracker = Tracker("shop/binary_classification/churn", params={}, tags={}, uri=uri)
+        self.sizes = []
+        self.interrupt_after = None
+        self._send = self.tracker._client.log_batch
+        monkeypatch.setattr(self.tracker._client, "log_batch", self.log_batch)
+
+    def log_batch(self, run_id, metrics, **given):
+        self._send(run_id, metrics, **given)
+        self.sizes.append(len(metrics))
+        if len(self.sizes) == self.interrupt_after:
+            raise KeyboardInterrupt
+
+    def step(self, step):
+        for name, value in ((TRAINING_LOSS, 1 / step), (LEARNING_RATE, 0.01)):
+            self.tracker(MetricEvent(name=name, value=value, step=step, epoch=1.0))
+
+    def history(self, name=TRAINING_LOSS):
+        history = self.tracker._client.get_metric_history(self.tracker.run_id, name)
+        return [(m.step, m.value) for m in history]
+
+
+def test_metrics_of_steps_are_sent_together_at_the_end_and_none_is_lost(tracked, monkeypatch):
+    run = Requests(tracked[0].uri, monkeypatch, flush_every_s=math.inf)
+    for step in range(1, 1051):
+        run.step(step)
+    assert run.sizes == []
+    run.tracker(StatusEvent(status=RunStatus.FAILED))
+    assert run.sizes == [1000, 1000, 100]
+    assert run.history() == [(step, 1 / step) for step in range(1, 1051)]
+    assert len(run.history(LEARNING_RATE)) == 1050
+
+
+def test_a_validation_sends_what_waits(tracked, monkeypatch):
+    run = Requests(tracked[0].uri, monkeypatch, flush_every_s=math.inf)
+    run.step(1)
+    for name in (VALIDATION_LOSS, "validation_mae"):
+        run.tracker(MetricEvent(name=name, value=2.0, step=1, epoch=1.0))
+    assert run.sizes == [4]
+    assert run.history("validation_mae") == [(1, 2.0)]
+
+
+def test_any_event_sends_what_has_waited_long_enough(tracked, monkeypatch):
+    run = Requests(tracked[0].uri, monkeypatch, flush_every_s=math.inf)
+    run.step(1)
+    monkeypatch.setattr(tracking, "FLUSH_EVERY_S", 0.0)
+    run.tracker(WarningEvent(message="half way"))
+    assert run.sizes == [2]
+    run.tracker(WarningEvent(message="nothing to send"))
+    assert run.sizes == [2]
+
+
+def test_ctrl_c_while_metrics_are_sent_neither_loses_nor_doubles_one(tracked, monkeypatch):
+    run = Requests(tracked[0].uri, monkeypatch, flush_every_s=math.inf)
+    run.interrupt_after = 1
+    for step in range(1, 4):
+        run.step(step)
+    with pytest.raises(KeyboardInterrupt):
+        run.tracker(MetricEvent(name="validation_mae", value=2.0, step=3, epoch=1.0))
+    run.tracker(StatusEvent(status=RunStatus.CANCELED))
+    assert run.history() == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)]
+    assert run.history("validation_mae") == [(3, 2.0)]

@@ -166,7 +166,8 @@ class TinyModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.tables = nn.ModuleList([nn.Embedding(NUM_CODES, channels) for _ in range(2)])
-            self.numbers = nn.Linear(NUM_NUMBERS, channels)
+            # Before a norm a bias has no gradient but rounding, which Adam blows up.
+            self.numbers = nn.Linear(NUM_NUMBERS, channels, bias=not batch_norm)
             self.norm = BatchNorm(1, channels) if batch_norm else None
             self.head = nn.Linear(channels, 1)
 

@@ -137,7 +137,7 @@ def test_events_tell_the_run_from_start_to_end(trained):
         RunStatus.COMPLETED,
     ]
     stages = {e.stage for e in events if e.type == "progress"}
-    assert {"read", "build", "train", "predict"} <= stages
+    assert {"read", "build", "train", "validate", "predict"} <= stages
     assert {e.name for e in events if e.type == "artifact"} == {
         "model",
         "training_curve",

@@ -14,7 +14,8 @@ from rle.graph.task import read_split
 from rle.inference.columns import EmbeddingColumns, KeyColumns, PredictionColumns
 from rle.inference.export import export
 from rle.inference.predict import score_rows
-from rle.runs.events import ArtifactEvent, ProgressEvent, WarningEvent
+from rle.runs.events import ArtifactEvent, WarningEvent
+from rle.runs.stage import StageProgress
 from rle.sampling.loader import BatchLoader
 from rle.spec.metric import METRICS, EvaluationMetric
 from rle.spec.task import NodeTaskSpec
@@ -105,7 +106,7 @@ def write_predictions(
         num_rows=split.rows.size,
         device=device,
         with_embeddings=bool(plan.embeddings),
-        on_step=lambda step, n: on_event(ProgressEvent(stage="predict", step=step, num_steps=n)),
+        on_step=StageProgress("predict", on_event),
     )
     keys = KeyColumns.of(dataset.task, split)
     tables: list[EmbeddingColumns | PredictionColumns] = [PredictionColumns(keys, codec)]

@@ -52,8 +52,9 @@ class ProgressDisplay:
     """A listener that prints events for people. Use it as a context manager.
 
     In a terminal, each stage has a bar with its steps, loss, time gone and time left; in a file or
-    a notebook's log, a stage prints a line when it begins and one when it ends. Metrics, warnings
-    and results are lines in both.
+    a notebook's log, a stage prints a line when it begins and one when it ends. A validation has a
+    bar of its own below training's, and no line but its result. Metrics, warnings and results are
+    lines in both.
 
     Args:
         console: Where to print; standard output where it is None.
@@ -76,6 +77,7 @@ class ProgressDisplay:
         )
         self._task: TaskID | None = None
         self._label = ""
+        self._validation: TaskID | None = None
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -112,6 +114,20 @@ class ProgressDisplay:
             self._console.print(text, style=style, markup=False, soft_wrap=True)
 
     def _show_progress(self, event: ProgressEvent) -> None:
+        if event.stage == "validate":
+            self._show_validation(event)
+        else:
+            self._show_stage(event)
+
+    def _show_validation(self, event: ProgressEvent) -> None:
+        if self._validation is None:
+            self._validation = self._bar.add_task("validate", total=event.num_steps, note="")
+        self._bar.update(self._validation, completed=event.step, total=event.num_steps)
+        if event.step >= event.num_steps:
+            self._bar.remove_task(self._validation)
+            self._validation = None
+
+    def _show_stage(self, event: ProgressEvent) -> None:
         label = event.stage
         if event.epoch is not None:
             label += f" epoch {event.epoch}" + (f"/{event.num_epochs}" if event.num_epochs else "")

@@ -48,6 +48,7 @@ def evaluate(
     num_rows: int,
     move: Callable[[Any, torch.device], Any],
     ranks: Ranks,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Run `model` (in evaluation mode) over a whole split; each rank takes its share.
 
@@ -58,6 +59,8 @@ def evaluate(
         num_rows: N.
         move: Copies a batch to the device.
         ranks: Who else takes part.
+        on_step: Called with the steps of this rank that are done (on CUDA: queued) and their
+            number.
 
     Raises:
         InternalError: The loader left a row out or gave one twice.
@@ -66,20 +69,23 @@ def evaluate(
     table: Tensor | None = None  # [N + 1, C + 1]: scores, then how often the row came by
     total = torch.zeros(2, dtype=torch.float64, device=device)
     loader.set_epoch(0)
-    for batch in Prefetcher(iter(loader), move, device):
-        with autocast(device):
-            outputs = model(batch)
-        outputs = outputs.float()
-        scores = objective.scores(outputs)
-        if table is None:
-            table = torch.zeros(num_rows + 1, scores.shape[1] + 1, device=device)
-        # Padding goes to the row after the last, which is dropped: no wait for a mask on CUDA.
-        rows = torch.where(batch.weights > 0, batch.positions, num_rows)
-        table[rows, :-1] = scores.float()
-        table[:, -1].index_add_(0, rows, torch.ones_like(rows, dtype=torch.float32))
-        if batch.labels is not None:
-            losses = objective.row_losses(outputs, batch.labels).double()
-            total += torch.stack([(losses * batch.weights).sum(), batch.weights.sum().double()])
+    with contextlib.closing(iter(Prefetcher(iter(loader), move, device))) as batches:
+        for step, batch in enumerate(batches, start=1):
+            with autocast(device):
+                outputs = model(batch)
+            outputs = outputs.float()
+            scores = objective.scores(outputs)
+            if table is None:
+                table = torch.zeros(num_rows + 1, scores.shape[1] + 1, device=device)
+            # Padding goes to the row after the last, which is dropped: no wait for a mask on CUDA.
+            rows = torch.where(batch.weights > 0, batch.positions, num_rows)
+            table[rows, :-1] = scores.float()
+            table[:, -1].index_add_(0, rows, torch.ones_like(rows, dtype=torch.float32))
+            if batch.labels is not None:
+                losses = objective.row_losses(outputs, batch.labels).double()
+                total += torch.stack([(losses * batch.weights).sum(), batch.weights.sum().double()])
+            if on_step is not None:
+                on_step(step, len(loader))
     if table is None:
         raise InternalError("A loader without steps was evaluated.")
     ranks.sum_(total)

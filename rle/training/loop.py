@@ -26,6 +26,7 @@ from rle.runs.events import (
     WarningEvent,
     metric_name,
 )
+from rle.runs.stage import StageProgress
 from rle.training.evaluate import autocast, evaluate
 from rle.training.flat import FlatModel
 from rle.training.metrics import check_labels, compute
@@ -62,7 +63,8 @@ def fit(
         parts: Model, objective and loaders of this rank. The loaders are left open.
         config: Epochs, learning rate, patience and the other knobs of the loop.
         metric: Chooses the best weights.
-        on_event: Called on rank 0 only, in this thread, for every step and validation.
+        on_event: Called on rank 0 only, in this thread, for every step and validation,
+            and now and then while validating.
         state: Where to continue; None: from the start.
         on_state: Called on rank 0 only with what a restart needs, every `checkpoint_every` epochs.
         ranks: The other processes. None: there are none, and the model's device is used.
@@ -228,6 +230,7 @@ class _Run:
                 num_rows=parts.validation_labels.shape[0],
                 move=parts.move,
                 ranks=self._ranks,
+                on_step=StageProgress("validate", self.tell),
             )
         value = 0.0
         if self._ranks.rank == 0:

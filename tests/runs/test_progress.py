@@ -49,6 +49,23 @@ def test_in_a_terminal_the_bar_shows_steps_loss_and_time():
     assert "0:00:00" in text
 
 
+def validation(*steps):
+    return [ProgressEvent(stage="validate", step=step, num_steps=3) for step in steps]
+
+
+def test_a_validation_has_a_bar_below_the_one_of_training():
+    text = shown([*TRAINING[:1], *validation(1, 2)], terminal=True)
+    assert text.rindex("train epoch 1/2") < text.rindex("validate")
+    assert "2/3" in text
+
+
+def test_a_validation_that_is_over_has_no_bar_and_training_goes_on_as_it_was():
+    over = [*TRAINING[:1], *validation(1, 3), *TRAINING[1:2]]
+    text = shown(over, terminal=True)
+    assert text.rindex("validate") < text.rindex("train epoch 1/2")
+    assert shown(over, terminal=False).splitlines() == ["train epoch 1/2: 3 steps"]
+
+
 def test_other_events_are_lines():
     events = [
         StatusEvent(status=RunStatus.RUNNING),

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rle.errors import DataError, InternalError, TrainingError
+from rle.runs import stage
 from rle.runs.events import MetricEvent, ProgressEvent, WarningEvent
 from rle.spec.config import TrainerConfig
 from rle.spec.metric import EvaluationMetric
@@ -55,7 +56,7 @@ def run(job, **kwargs):
 
 
 def losses(events) -> list[float]:
-    return [event.loss for event in events if isinstance(event, ProgressEvent)]
+    return [e.loss for e in events if isinstance(e, ProgressEvent) and e.stage == "train"]
 
 
 def numbers(events, name) -> list[float]:
@@ -64,7 +65,7 @@ def numbers(events, name) -> list[float]:
 
 def test_training_learns_and_tells_every_step_and_validation(tmp_path):
     report, events, _ = run(tiny_job(tmp_path, config=tiny_config(n_epochs=8)))
-    steps = [e for e in events if isinstance(e, ProgressEvent)]
+    steps = [e for e in events if isinstance(e, ProgressEvent) and e.stage == "train"]
     assert [(e.epoch, e.step) for e in steps] == [(e, s) for e in range(1, 9) for s in range(1, 8)]
     assert {(e.num_epochs, e.num_steps) for e in steps} == {(8, 7)}
     assert steps[-1].loss < steps[6].loss
@@ -72,6 +73,19 @@ def test_training_learns_and_tells_every_step_and_validation(tmp_path):
     assert numbers(events, "validation_roc_auc") == [v.value for v in report.history]
     assert len(numbers(events, "validation_loss")) == 8
     assert report.total_steps == 56
+
+
+def test_a_validation_tells_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "TELL_EVERY_S", 0.0)
+    job = tiny_job(tmp_path, config=tiny_config(n_epochs=1))
+    _, events, _ = run(job)
+    steps = [e for e in events if isinstance(e, ProgressEvent) and e.stage == "validate"]
+    num_steps = len(job.build(CPU).validation_loader)
+    assert num_steps > 1
+    assert [(e.step, e.num_steps) for e in steps] == [
+        (step, num_steps) for step in range(1, num_steps + 1)
+    ]
+    assert events.index(steps[-1]) == len(events) - 3  # its loss and its metric follow
 
 
 def test_the_told_training_loss_is_the_mean_of_the_steps_since(tmp_path):

@@ -53,7 +53,7 @@ def curve(folder: Path, case: int, ranks: Ranks) -> dict:
     job, events = tiny_job(folder, case), []
     report = fit(job.build(ranks), job.config, job.metric, on_event=events.append, ranks=ranks)
     return {
-        "losses": [e.loss for e in events if isinstance(e, ProgressEvent)],
+        "losses": [e.loss for e in events if isinstance(e, ProgressEvent) and e.stage == "train"],
         "values": [v.value for v in report.history],
         "validation_losses": [v.loss for v in report.history],
         "weights": {name: tensor.tolist() for name, tensor in report.weights.items()},

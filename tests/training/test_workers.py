@@ -46,7 +46,7 @@ def train(job: TinyJob):
 
 
 def losses(events) -> list[float]:
-    return [event.loss for event in events if isinstance(event, ProgressEvent)]
+    return [e.loss for e in events if isinstance(e, ProgressEvent) and e.stage == "train"]
 
 
 def test_in_process_a_run_leaves_weights_result_and_checkpoint(tmp_path):

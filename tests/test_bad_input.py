@@ -256,9 +256,9 @@ def test_prediction_without_a_time(make):
 # Rows
 
 
-def test_empty_table(make):
-    db = make("DELETE FROM orders")
-    failure(db.dataset, DataError, "'orders'", "small.main.orders", "no rows")
+def test_empty_entity_table(make):
+    db = make("DELETE FROM customers")
+    failure(db.dataset, DataError, "'customers'", "small.main.customers", "no rows")
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])

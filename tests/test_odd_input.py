@@ -37,6 +37,9 @@ CREATE TABLE many_orders AS SELECT
     TIMESTAMP '2020-06-01' + INTERVAL (i) SECOND AS ordered_at
   FROM range(600000) r(i);
 DELETE FROM many_orders WHERE order_id BETWEEN 250000 AND 540000;
+CREATE TABLE visits AS
+    SELECT *, 'a long text' AS note, [amount] AS parts, DATE '2021-01-01' AS day
+  FROM orders LIMIT 0;
 INSERT INTO churn_test VALUES (9999, TIMESTAMP '2021-01-26', 0), (NULL, TIMESTAMP '2021-01-26', 1);
 """
 
@@ -56,7 +59,12 @@ def odd_dataset(db: SmallDatabase):
         source="small.main.many_orders",
         foreign_keys=[ForeignKey("customer_id", 'customers."кл ""ю"" x"')],
     )
-    return db.dataset(customers, orders)
+    visits = db.orders(
+        name="visits",
+        source="small.main.visits",
+        foreign_keys=[ForeignKey("customer_id", 'customers."кл ""ю"" x"')],
+    )
+    return db.dataset(customers, orders, visits)
 
 
 def test_odd_names_values_and_holes_go_all_the_way_to_predictions(tmp_path):
@@ -79,6 +87,7 @@ def test_odd_names_values_and_holes_go_all_the_way_to_predictions(tmp_path):
     assert "customers.born: 2 dates" in told
     assert "customers.größe, m²: 2 infinite" in told
     assert "orders.customer_id" in told  # customer 60 is not there
+    assert "visits: there are no rows." in told
 
 
 def test_two_thousand_columns_go_all_the_way_to_predictions(tmp_path):

@@ -25,7 +25,7 @@ class Columns:
         sample = connector.sample(source, max_rows=SAMPLE_ROWS)
         found = infer_dtypes(sample)
         self.source, self.table = source, table
-        self.has_rows = sample.num_rows > 0
+        self.has_rows: bool = sample.num_rows > 0
         self.arrow = {field.name: field.type for field in sample.schema}
         self._dtypes, self._left_out = dict(found.dtypes), dict(found.left_out)
 

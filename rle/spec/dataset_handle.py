@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from rle.errors import ValidationError
+from rle.errors import DataError, ValidationError
 from rle.spec.dataset import DatasetSpec
 from rle.spec.diagram import draw_dataset
 from rle.spec.gnn_table import GNNTable
@@ -32,6 +32,7 @@ class Dataset:
         ValidationError: A table is not valid; a link or the task's entity leads nowhere, to a
             column that is no key, or to one of another dtype; tables are not connected; only one
             of task and tables knows time.
+        DataError: The task's entity table has no rows.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Dataset:
         self._check_connectors()
         for table in self._tables:
             table.validate_table()
-        _ = self.spec
+        self._check_entities()
 
     @property
     def name(self) -> str:
@@ -109,6 +110,15 @@ class Dataset:
     def __repr__(self) -> str:
         names = ", ".join(table.name for table in self._tables)
         return f"<Dataset {self.experiment_name}: {names}>"
+
+    def _check_entities(self) -> None:
+        entities = {name for name, *_ in self.spec.entities}
+        for table in self._tables:
+            if table.name in entities and not table.has_rows:
+                raise DataError(
+                    f"Table {table.name!r} ({table.source}) has no rows, so there is nothing to "
+                    "predict for. Other tables may be empty, the entity's may not."
+                )
 
     def _check_connectors(self) -> None:
         for owner in (*self._tables, self._task):

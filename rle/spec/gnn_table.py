@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from rle.errors import DataError, RoleKeyError, ValidationError
+from rle.errors import RoleKeyError, ValidationError
 from rle.spec.columns import Columns, as_dtype
 from rle.spec.show import say, show_rows, yes
 from rle.spec.table import (
@@ -108,6 +108,11 @@ class GNNTable:
     def left_out(self) -> dict[str, str]:
         """Why, by column of the source that is not in the table."""
         return self._columns.left_out
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the source had any row when this table was declared."""
+        return self._columns.has_rows
 
     @property
     def primary_key(self) -> str | None:
@@ -240,15 +245,16 @@ class GNNTable:
         self._time_column = None
 
     def validate_table(self) -> None:
-        """Check the table by itself and print which columns of the source it leaves out.
+        """Check the table by itself; print which columns it leaves out and whether it has no rows.
+
+        A table may be empty, such as one that fills only later; the task's entity table may not,
+        which `Dataset` checks.
 
         Raises:
-            ValidationError: No key, an impossible key or time column, or no rows.
+            ValidationError: No key, or an impossible key or time column.
         """
         if self._refused:
             raise ValidationError("\n".join(self._refused.values()))
-        if not self._columns.has_rows:
-            raise DataError(f"Table {self._name!r} ({self._source}) has no rows.")
         _ = self.spec
         self._report()
 
@@ -371,6 +377,8 @@ class GNNTable:
         return column in keys or any(column == key.column_name for key in self._foreign_keys)
 
     def _report(self) -> None:
+        if not self.has_rows:
+            say(f"Table {self._name!r} ({self._source}) has no rows.")
         if self.left_out:
             reasons = "; ".join(f"{name} ({why})" for name, why in self.left_out.items())
             say(f"Table {self._name!r} leaves out {len(self.left_out)} columns: {reasons}.")

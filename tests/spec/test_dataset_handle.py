@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rle.errors import UnknownNameError, ValidationError
+from rle.errors import DataError, UnknownNameError, ValidationError
 from rle.spec.dataset import DatasetSpec
 from rle.spec.dataset_handle import Dataset
 from rle.spec.metric import EvaluationMetric
@@ -156,6 +156,21 @@ def test_every_table_is_validated(
     tables[1].unset_primary_key("class_id")
     with pytest.raises(ValidationError, match="needs at least one primary key or foreign key"):
         Dataset(school, "school", tables, task())
+
+
+def test_an_entity_table_without_rows_is_refused_and_another_is_not(
+    school: DuckDBConnector, table: Callable[..., GNNTable], task: Callable[..., NodeTask]
+) -> None:
+    friends = [ForeignKey("a", "students.student_id"), ForeignKey("b", "nobody.id")]
+    tables = [
+        table("students", primary_key="student_id"),
+        table("nobody", primary_key="id"),
+        table("friends", foreign_keys=friends),
+    ]
+    timeless = {"time_column": None}
+    assert Dataset(school, "school", tables, task(**timeless)).spec.tables[1].name == "nobody"
+    with pytest.raises(DataError, match=r"'nobody' \(school.main.nobody\) has no rows"):
+        Dataset(school, "school", tables, task(source_entity_table="nobody", **timeless))
 
 
 @pytest.mark.parametrize(

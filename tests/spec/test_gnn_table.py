@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rle.errors import DataError, RoleKeyError, UnknownNameError, ValidationError
+from rle.errors import RoleKeyError, UnknownNameError, ValidationError
 from rle.spec.gnn_table import GNNTable
 from rle.spec.table import CandidateKey, ForeignKey, TableSpec
 from rle.values import ColumnDType
@@ -217,9 +217,15 @@ def test_a_table_needs_a_key(table: Make) -> None:
         table("takes").validate_table()
 
 
-def test_an_empty_table_is_told(table: Make) -> None:
-    with pytest.raises(DataError, match="has no rows"):
-        table("nobody", primary_key="id").validate_table()
+def test_an_empty_table_is_told_and_allowed(
+    table: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nobody = table("nobody", primary_key="id")
+    told = "Table 'nobody' (school.main.nobody) has no rows.\n"
+    assert capsys.readouterr().out == told
+    nobody.validate_table()
+    assert capsys.readouterr().out == told
+    assert not nobody.has_rows
 
 
 def test_given_dtypes_come_before_roles(table: Make) -> None:

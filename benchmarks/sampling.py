@@ -6,6 +6,7 @@ Seeds are (customer, time) pairs of the generated retail database. "task" seeds 
 task's own rows. "active" seeds are customers at the time of one of their purchases, so that busy
 customers come more often: 35 and 131 edges per seed here, where the published figures of other
 systems were measured with 36.5 at [15,10] and 123 at [128,64].
+Where kumo-relational-engine is installed its native sampler is measured beside ours.
 --quick draws fewer batches at 2 million transactions; --full adds 20 million.
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.harness import arguments, measure
+from benchmarks.kumo import KumoSampler, is_installed
 from benchmarks.retail import generate, seeds, snapshot
 from rle.sampling.features import gather
 from rle.sampling.sampler import NeighborSampler
@@ -186,6 +188,42 @@ def measure_case(
     )
 
 
+def measure_peer(
+    graph: Snapshot, batches: Batches, num: int, *, case: str, fanouts: list[int]
+) -> None:
+    """Measure `last` against a peer's native sampler, which draws the same trees."""
+    ours = NeighborSampler(
+        graph, entity_table="customers", fanouts=fanouts, strategy="last", inclusive=True, seed=0
+    )
+    peer = KumoSampler(graph, fanouts)
+    work = batches.of(num)
+    few = work[: max(1, len(work) // 8)]
+    for rows, times, positions in few[:8]:
+        trees = ours.sample(rows, times, epoch=0, positions=positions)
+        edges = sum(int(hop.offset[-1]) for hop in trees.hops)
+        assert edges == peer.sample(rows, times), "the two do not draw the same trees"
+
+    def run() -> int:
+        for rows, times, positions in work:
+            ours.sample(rows, times, epoch=0, positions=positions)
+        return len(work) * batches.size
+
+    def baseline() -> int:
+        for rows, times, _ in few:
+            peer.sample(rows, times)
+        return len(few) * batches.size
+
+    measure(
+        "sampling",
+        case=f"{case} last {fanouts} batch {batches.size}",
+        unit="seeds/cpu_s",
+        run=run,
+        work=float,
+        baseline=baseline,
+        baseline_name="kumo-relational-engine 1.0, native sampler",
+    )
+
+
 def measure_gather(graph: Snapshot, batches: Batches, num: int, *, case: str) -> None:
     """Measure distinct rows, features and ages of trees that are already drawn."""
     sampler = NeighborSampler(
@@ -234,6 +272,11 @@ def main() -> None:
                                 strategy=strategy,
                                 newest=newest,
                             )
+        for fanouts in FANOUTS if is_installed() else ():
+            batches = Batches(*kinds["active"], 128)
+            measure_peer(
+                graph, batches, num_seeds // 128, case=f"{millions}M active", fanouts=fanouts
+            )
         for fanouts in FANOUTS:  # as the product trains by default; numpy does less here
             measure_case(
                 graph,

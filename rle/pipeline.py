@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import yaml
 
+from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
 from rle.graph.task import read_split
 from rle.inference.export import plan_outputs
@@ -28,9 +29,10 @@ from rle.runs.events import (
 )
 from rle.runs.folders import model_folder, run_folder, snapshots_folder
 from rle.runs.machine import describe_machine
-from rle.runs.progress import as_text
+from rle.runs.progress import as_text, say_warning
 from rle.runs.run import recorded
 from rle.runs.tracking import Tracker
+from rle.spec.config import TrainerConfig
 from rle.spec.dataset import DatasetSpec
 from rle.training.checkpoint import read_weights
 from rle.training.device import check_device
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from rle.inference.export import OutputPlan
     from rle.ingest.labels import LabelCodec
     from rle.runs.events import AnyEvent
-    from rle.spec.config import TrainerConfig
     from rle.spec.output import OutputConfig
 
     OnEvent = Callable[[AnyEvent], None]
@@ -108,13 +109,14 @@ def fit(
     Args:
         dataset: Tables and a node task with train and validation tables.
         config: How.
-        on_event: Told of everything that happens, in this thread.
+        on_event: Told of everything that happens, in this thread. None: warnings are printed.
 
     Raises:
         RLEError: Something is wrong; most of it is found before any long work.
         KeyboardInterrupt: Ctrl-C. Nothing is half-written.
     """
     spec = _spec_of(dataset)
+    _check_config(config)
     codec, warnings = check_before_training(spec, config, needs_test=False)
     with _run(spec, config, on_event, job="train") as run:
         return _train(spec, config, codec, warnings, run)
@@ -132,6 +134,8 @@ def fit_predict(
 ) -> FitPredictResult:
     """Train, then predict the test split into tables, in one run. See `fit` and `predict`."""
     spec = _spec_of(dataset)
+    _check_config(config)
+    _check_batch_size(test_batch_size)
     plan = _plan(spec, config, output_alias, output_config, embed=extract_embeddings)
     codec, warnings = check_before_training(spec, config, needs_test=True)
     with _run(spec, config, on_event, job="train_inference") as run:
@@ -162,25 +166,40 @@ def predict(
         output_config: Where the tables go. Nothing there is ever overwritten.
         test_batch_size: Rows per step; changes speed and memory only.
         extract_embeddings: Whether EMBEDDINGS_<COLUMN>_<ALIAS> is written too.
-        on_event: Told of everything that happens, in this thread.
+        on_event: Told of everything that happens, in this thread. None: warnings are printed.
 
     Raises:
         OutputExistsError: The alias is taken; nothing was read.
         RLEError: Something else is wrong; no table is left behind.
     """
     spec = _spec_of(dataset)
+    _check_batch_size(test_batch_size)
     folder = model_folder(model_run_id)
     manifest, _ = load_model(folder)
     plan = _plan(spec, manifest.config, output_alias, output_config, embed=extract_embeddings)
-    check_before_prediction(spec, manifest.config)
+    codec = manifest.model.labels
+    spec = check_before_prediction(spec, manifest.config, trained=manifest.dataset, codec=codec)
     place = run_folder(model_run_id) / f"predict_{output_alias.upper()}"
-    listeners = (on_event,) if on_event is not None else ()
+    listeners = (on_event or say_warning,)
     with recorded(place, listeners=listeners, message=f"predicting with {model_run_id}") as tell:
         return _predict(folder, spec, plan, test_batch_size, tell)
 
 
 def _spec_of(dataset: DatasetSpec | HasSpec) -> DatasetSpec:
-    return dataset if isinstance(dataset, DatasetSpec) else dataset.spec
+    spec = dataset if isinstance(dataset, DatasetSpec) else getattr(dataset, "spec", None)
+    if not isinstance(spec, DatasetSpec):
+        raise ValidationError(f"dataset must be an rle.Dataset, not {type(dataset).__name__}.")
+    return spec
+
+
+def _check_config(config: TrainerConfig) -> None:
+    if not isinstance(config, TrainerConfig):
+        raise ValidationError(f"config must be a TrainerConfig, not {type(config).__name__}.")
+
+
+def _check_batch_size(test_batch_size: int) -> None:
+    if not isinstance(test_batch_size, int) or test_batch_size < 1:
+        raise ValidationError(f"test_batch_size must be 1 or more, not {test_batch_size!r}.")
 
 
 def _train(
@@ -304,7 +323,7 @@ def _run(
         tags={"rle.job": job, "rle.dataset": spec.name, "rle.task": spec.task.name},
     )
     folder = run_folder(tracker.run_id)
-    listeners = (tracker, *((on_event,) if on_event is not None else ()))
+    listeners = (tracker, on_event or say_warning)
     message = f"{spec.experiment_name}, run {tracker.run_id}"
     with recorded(folder, listeners=listeners, message=message) as log:
         tracker.log_text(

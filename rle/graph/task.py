@@ -57,6 +57,12 @@ def read_labels(connector: Connector, task: NodeTaskSpec, split: Split) -> pa.Ch
     return _read(connector, task, split, [task.target_column]).column(0)
 
 
+def check_test_labels(connector: Connector, task: NodeTaskSpec, codec: LabelCodec) -> None:
+    """Raise DataError where test labels are there but cannot be measured; needs no graph."""
+    if _has_labels(connector, task, Split.TEST):
+        _labels(read_labels(connector, task, Split.TEST), codec, task, Split.TEST)
+
+
 def check_times(connector: Connector, task: NodeTaskSpec, split: Split) -> None:
     """Raise DataError where a time of the split is NULL or out of range; needs no graph."""
     if task.time_column is not None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from rle.errors import ValidationError
+from rle.spec.output import OutputConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rle.connectors.base import CanWrite, Connector
-    from rle.spec.output import OutputConfig
 
 PREDICTIONS = "PREDICTIONS"
 EMBEDDINGS = "EMBEDDINGS"
@@ -69,6 +69,10 @@ def plan_outputs(
         raise ValidationError(
             f"Output alias {alias!r} must be 1 to 100 letters, digits or underscores and not begin "
             "with an underscore: it becomes the end of a table's name, such as PREDICTIONS_MAY."
+        )
+    if not isinstance(output, OutputConfig):
+        raise ValidationError(
+            f"output_config must be an OutputConfig, such as OutputConfig.local, not {output!r}."
         )
     names = {column: f"{EMBEDDINGS}_{_in_name(column)}_{alias.upper()}" for column in embed_columns}
     if len(set(names.values())) < len(names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -32,6 +33,7 @@ _TYPES = {
         pa.large_string(), pa.date32(),
     )
 }  # fmt: skip
+_DECIMAL = re.compile(r"decimal128\((?P<precision>\d+), (?P<scale>-?\d+)\)")
 
 
 class LabelCodec(Value):
@@ -140,7 +142,7 @@ class LabelCodec(Value):
 
     def _class_array(self) -> pa.Array:
         plain = pa.array(list(self.classes))
-        dtype = _TYPES.get(self.class_type)
+        dtype = _TYPES.get(self.class_type) or _decimal(self.class_type)
         return plain if dtype is None else plain.cast(dtype)
 
 
@@ -194,6 +196,12 @@ def _plain(values: pa.Array) -> pa.Array:
     if any(is_json(values.type) for is_json in _JSON_TYPES):
         return values
     return values.cast(pa.string())
+
+
+def _decimal(name: str) -> pa.DataType | None:
+    """Return the type that is written like "decimal128(3, 1)"; None where it is another."""
+    found = _DECIMAL.fullmatch(name)
+    return None if found is None else pa.decimal128(int(found["precision"]), int(found["scale"]))
 
 
 def _refuse_null(labels: pa.Array | pa.ChunkedArray, *, where: str) -> None:

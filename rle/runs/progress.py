@@ -28,6 +28,7 @@ from rle.runs.events import (
     StatusEvent,
     WarningEvent,
 )
+from rle.spec.show import say
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,6 +47,12 @@ def as_text(renderable: RenderableType, *, width: int = 100) -> str:
     with console.capture() as captured:
         console.print(renderable)
     return captured.get().rstrip("\n")
+
+
+def say_warning(event: AnyEvent) -> None:
+    """Print warnings and nothing else: the listener of a run that is given none."""
+    if isinstance(event, WarningEvent):
+        say(f"warning: {event.message}")
 
 
 class ProgressDisplay:

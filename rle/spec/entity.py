@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rle.errors import UnknownNameError, ValidationError
 from rle.spec.gnn_table import GNNTable
 from rle.spec.table import ForeignKey, check_name
 from rle.values import Split, TaskType
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +69,11 @@ def read_task_type(task: str, task_type: TaskType | str | None) -> TaskType:
 
 def read_sources(sources: Mapping[str, str]) -> dict[Split, str]:
     """Return table name by split, in the order train, validation, test."""
+    if not isinstance(sources, Mapping):
+        raise ValidationError(
+            "task_data_source must say which table is which split, such as {'train': ..., "
+            f"'validation': ..., 'test': ...}}, not {sources!r}."
+        )
     found: dict[Split, str] = {}
     for split, source in sources.items():
         if split not in set(Split):

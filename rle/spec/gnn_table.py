@@ -365,7 +365,8 @@ class GNNTable:
     def _not_a_time(self, column: str) -> str:
         return (
             f"Column {column!r} of table {self._name!r} cannot be the time column: a time column "
-            f"must be datetime, and it is {self._columns.kind(column)}."
+            f"must be datetime, and it is {self._columns.kind(column)}. If it holds dates as ISO "
+            f"8601 text, say so: column_dtypes={{{column!r}: 'datetime'}}."
         )
 
     def _refuse(self, column: str, message: str) -> None:

@@ -49,8 +49,9 @@ class Task:
         self._name = name
         self._task_type = read_task_type(name, task_type)
         check_family(name, self._task_type, is_link=self.is_link)
-        self._metric = evaluation_metric or EvaluationMetric.default_for(self._task_type)
-        self._metric.check(self._task_type)
+        self._metric = EvaluationMetric.default_for(self._task_type)
+        if evaluation_metric is not None:
+            self.set_evaluation_metric(evaluation_metric)
         sources = read_sources(task_data_source)
         check_splits(name, set(sources))
         self._tables = TaskTables(connector, name, sources)
@@ -95,6 +96,11 @@ class Task:
 
     def set_evaluation_metric(self, evaluation_metric: EvaluationMetric) -> None:
         """Measure something else; it must fit the task type."""
+        if not isinstance(evaluation_metric, EvaluationMetric):
+            raise ValidationError(
+                "evaluation_metric must be an EvaluationMetric, such as "
+                f"EvaluationMetric(name={self._metric.name!r}), not {evaluation_metric!r}."
+            )
         evaluation_metric.check(self._task_type)
         self._metric = evaluation_metric
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from rle.errors import DataError, UnknownNameError, ValidationError
-from rle.graph.task import check_times, read_labels
+from rle.graph.task import check_test_labels, check_times, read_labels
 from rle.ingest.labels import LabelCodec
 from rle.ingest.plan import check_columns, plan_table
 from rle.ingest.ray_runtime import joins_cluster
 from rle.ingest.text import find_embedder
 from rle.spec.task import NodeTaskSpec
+from rle.spec.trained import as_trained
 from rle.training.device import check_device
 from rle.values import Split, TaskType
 
@@ -64,23 +65,36 @@ def check_before_training(
             f"Column {where!r} of the validation table has one class only, "
             f"{codec.classes[int(encoded[0])]!r}; nothing can be measured on it."
         )
+    if needs_test:
+        check_test_labels(dataset.connector, task, codec)
     return codec, clamp_warnings(config, task.task_type, labels[Split.TRAIN])
 
 
-def check_before_prediction(dataset: DatasetSpec, config: TrainerConfig) -> None:
-    """Check device, tables, columns, text embedder and the test split.
+def check_before_prediction(
+    dataset: DatasetSpec, config: TrainerConfig, *, trained: DatasetSpec, codec: LabelCodec
+) -> DatasetSpec:
+    """Check device, tables, columns, text embedder, and the test split with its labels if any.
 
     Args:
         dataset: What is predicted on.
         config: The model's.
+        trained: What the model was trained on.
+        codec: Of the model.
+
+    Returns:
+        `dataset`, its tables and columns in the order of `trained`.
 
     Raises:
-        The errors of `check_before_training`, labels apart.
+        ValidationError: It is not the dataset of the model.
+        RLEError: As `check_before_training`.
     """
     check_device(config)
     task = check_splits(dataset, needed=(Split.TEST,))
+    dataset = as_trained(dataset, trained)
     check_sources(dataset, text_embedder=config.text_embedder)
     check_task_columns(dataset, task, (Split.TEST,))
+    check_test_labels(dataset.connector, task, codec)
+    return dataset
 
 
 def check_splits(dataset: DatasetSpec, *, needed: Sequence[Split]) -> NodeTaskSpec:

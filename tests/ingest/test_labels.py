@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ MANY, NUMBER = TaskType.MULTILABEL_CLASSIFICATION, TaskType.REGRESSION
         pa.array([1, 0], pa.int8()),
         pa.array(["yes", "no"]),
         pa.array([1.5, 0.5]),
+        pa.array([Decimal("2.50"), Decimal("-1.00")], pa.decimal128(5, 2)),
         pa.array([dt.date(2021, 1, 1), dt.date(2020, 1, 1)]),
     ],
 )

@@ -222,6 +222,22 @@ def test_a_batch_does_not_change_the_trees_in_it() -> None:
             assert mine.tolist() == alone.frontiers[key].rows.tolist()
 
 
+def test_a_table_without_links_gives_seeds_alone_whatever_was_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sampler = make_sampler(build_graph([Source("people", 3, None, {}, {})]), entity_table="people")
+
+    def huge(shape: Any, dtype: Any) -> Any:
+        return np.full(shape, np.iinfo(dtype).max // 2, dtype)
+
+    monkeypatch.setattr(np, "empty", huge)
+    rows, times, positions = np.array([2, 0], np.int32), np.array([9, 9]), np.arange(2)
+    for epoch in range(3):
+        trees = sampler.sample(rows, times, epoch=epoch, positions=positions)
+        assert trees.frontiers[0, "people"].rows.tolist() == [2, 0]
+        assert trees.hops == ()
+
+
 def test_threads_draw_the_same_trees() -> None:
     graph = star(300, num_parents=3)
     sampler = make_sampler(graph, fanouts=[70, 30], newest=1)

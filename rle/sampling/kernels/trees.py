@@ -340,6 +340,7 @@ def sample_trees(
     starts = layout[FRONTIER_START]
     starts[0], starts[1] = 0, rows.size
     pos, at = rows.size, 2 * size
+    layout[HOP_FACTS, 0] = at  # also where there is no hop at all
     for h in range(plan.shape[0]):
         hop = plan[h]
         begin, end = starts[hop[SOURCE]], starts[hop[SOURCE] + 1]

@@ -17,11 +17,11 @@ help: ## Say what can be done here
 demo: .venv/demo.stamp ## Train on a real database and hold its predictions in a table
 	$(BIN)/python -m examples.player_out
 
-test: .venv/dev.stamp ## Run the tests (ARGS="-k name" picks some)
-	.ci/offline $(BIN)/python -m pytest -m "not cluster" $(ARGS)
+test: .venv/dev.stamp ## Run the tests (ARGS="-k name" picks some, ARGS="-n 0" in one process)
+	OMP_NUM_THREADS=1 .ci/offline $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster" $(ARGS)
 
 test-cluster: .venv/dev.stamp ## Run the tests that need several Ray nodes
-	.ci/offline $(BIN)/python -m pytest -m cluster $(ARGS)
+	OMP_NUM_THREADS=1 .ci/offline $(BIN)/python -m pytest -m cluster $(ARGS)
 
 check: .venv/dev.stamp ## Lint, format, types and import order
 	$(BIN)/ruff check $(CODE)

@@ -8,16 +8,21 @@ import sys
 import tempfile
 import threading
 import time
+from functools import cache
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
+from rle.runs import tracking
+from rle.runs.folders import home
 from rle.testing.shop import Shop, make_shop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from xdist.scheduler import LoadScopeScheduling
 
 # How long a test takes says more about the machine's other users than about the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -40,6 +45,26 @@ LIBRARY_THREADS = (
 SESSION_RAY = pytest.StashKey[bool]()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Of the processes `make test` uses, one has a file's tests, and one all files that need Ray.
+
+    So that a file's tests share its fixtures, and Ray is started once.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    @cache
+    def scope(file: str) -> str:
+        needs_ray = "ray_local" in (config.rootpath / file).read_text(encoding="utf-8")
+        return "ray" if needs_ray else file
+
+    class FilesAndRay(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scope(nodeid.partition("::")[0])
+
+    return FilesAndRay(config, log)
+
+
 @pytest.fixture(scope="session")
 def shop() -> Shop:
     """The fake shop's tables in memory; treat as read-only."""
@@ -56,6 +81,25 @@ def shop_db(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shop_parquet(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of Parquet files of the fake shop, shared by the session."""
     return shop.write_parquet(tmp_path_factory.mktemp("shop_parquet"))
+
+
+@pytest.fixture(scope="session")
+def copy_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """Puts MLflow's tables, without a row, into a home: making them takes seconds per home."""
+    made = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    tracking._client(f"sqlite:///{made}").search_experiments()
+
+    def copy(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made, folder / "mlflow.db")
+
+    return copy
+
+
+@pytest.fixture
+def mlflow_there(_home: None, copy_mlflow: Callable[[Path], None]) -> None:
+    """MLflow's tables are in the test's home already."""
+    copy_mlflow(home())
 
 
 @pytest.fixture(scope="session")

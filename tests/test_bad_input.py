@@ -31,7 +31,7 @@ def _home_of_all(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
+def make(tmp_path: Path, mlflow_there: None) -> Make:
     return lambda *changes: SmallDatabase.create(tmp_path, *changes)
 
 

@@ -11,7 +11,7 @@ from rle.pipeline import fit_predict
 from rle.testing.shop import make_shop
 from rle.testing.shop_dataset import shop_dataset
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("mlflow_there")]
 
 
 def auroc_of_test(folder, *, leak: timedelta, current_time: bool) -> float:

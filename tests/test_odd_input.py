@@ -19,7 +19,7 @@ from tests.small_db import SmallDatabase
 if TYPE_CHECKING:
     from rle.runs.events import AnyEvent
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("mlflow_there")]
 
 ODD = """
 CREATE TABLE "kund""en Ü東" AS SELECT

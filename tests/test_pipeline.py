@@ -53,7 +53,7 @@ def make_dataset(connector, task="churn", **sources):
 
 
 @pytest.fixture(scope="module")
-def place(shop, tmp_path_factory):
+def place(shop, tmp_path_factory, copy_mlflow):
     """A home and a database for the whole file: a run costs seconds."""
     folder = tmp_path_factory.mktemp("pipeline")
     path = shop.write_duckdb(folder / "shop.duckdb")
@@ -67,6 +67,7 @@ def place(shop, tmp_path_factory):
         """)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RLE_HOME", str(folder / "home"))
+        copy_mlflow(folder / "home")
         yield folder, DuckDBConnector(database=str(path))
 
 

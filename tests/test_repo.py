@@ -164,6 +164,7 @@ def test_readme_links_lead_somewhere():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("mlflow_there")
 def test_readme_code_runs(tmp_path):
     code = "\n".join(readme_blocks())
     done = subprocess.run(

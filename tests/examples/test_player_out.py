@@ -13,6 +13,7 @@ from examples import player_out
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("mlflow_there")
 def test_the_demo_prints_all_it_promises(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(rle, "TrainerConfig", partial(rle.TrainerConfig, max_iters=3))
     monkeypatch.setenv("PATH", str(tmp_path))  # no Graphviz

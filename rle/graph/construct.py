@@ -228,6 +228,7 @@ def _report(
         prefix = f"t{nodes.index(name)}/"
         own = {p.removeprefix(prefix): size for p, size in files.items() if p.startswith(prefix)}
     clamped, infinite = parts.total("num_clamped"), parts.total("num_infinite")
+    incomplete = parts.total("num_incomplete")
     return TableReport(
         table=name,
         num_rows=parts.num_rows,
@@ -239,8 +240,9 @@ def _report(
                 column=column,
                 num_clamped=clamped.get(column, 0),
                 num_infinite=infinite.get(column, 0),
+                num_incomplete=incomplete.get(column, 0),
             )
-            for column in sorted(clamped.keys() | infinite.keys())
+            for column in sorted(clamped.keys() | infinite.keys() | incomplete.keys())
         ),
         feature_bytes=sum(size for path, size in own.items() if not path.startswith("key")),
         key_bytes=sum(size for path, size in own.items() if path.startswith("key")),

@@ -32,6 +32,8 @@ class ColumnReport(Value):
     """Dates outside 1677-09-21 .. 2262-04-11, moved to the nearer end."""
     num_infinite: int = 0
     """Numbers beyond the float32 range, kept as NULL."""
+    num_incomplete: int = 0
+    """Vectors with a NULL, NaN or infinite entry, kept as NULL."""
 
 
 class TableReport(Value):
@@ -131,4 +133,9 @@ def _warnings_of(table: TableReport) -> list[str]:
             lines.append(f"{name}: {column.num_clamped} dates outside 1677..2262 were clamped.")
         if column.num_infinite:
             lines.append(f"{name}: {column.num_infinite} infinite numbers count as NULL.")
+        if column.num_incomplete:
+            lines.append(
+                f"{name}: {column.num_incomplete} vectors with a NULL, NaN or infinite entry "
+                "count as NULL."
+            )
     return lines

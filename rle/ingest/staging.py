@@ -56,6 +56,7 @@ class PartInfo(Value):
     num_null_times: int = 0
     num_clamped: dict[str, int] = Field(default_factory=dict)
     num_infinite: dict[str, int] = Field(default_factory=dict)
+    num_incomplete: dict[str, int] = Field(default_factory=dict)
     dims: dict[str, int] = Field(default_factory=dict)
     """Per vector column its dimension; absent where all its values here are NULL."""
 
@@ -134,6 +135,7 @@ class _Typed:
         self.num_null_times = 0
         self.num_clamped: dict[str, int] = {}
         self.num_infinite: dict[str, int] = {}
+        self.num_incomplete: dict[str, int] = {}
         self.dims: dict[str, int] = {}
 
     @property
@@ -144,6 +146,7 @@ class _Typed:
             "num_null_times": self.num_null_times,
             "num_clamped": self.num_clamped,
             "num_infinite": self.num_infinite,
+            "num_incomplete": self.num_incomplete,
             "dims": self.dims,
         }
 
@@ -194,9 +197,14 @@ class _Typed:
             distinct = model.embed(texts.dictionary.to_pylist())
             self._add_vector(column, _take_or_nan(distinct, texts.indices))
         for column in self._plan.embeddings:
-            vectors = convert.to_vectors(_column(rows, column), where=self._where(column))
-            if vectors is not None:
-                self._add_vector(column, vectors)
+            given = _column(rows, column)
+            vectors = convert.to_vectors(given, where=self._where(column))
+            if vectors is None:
+                continue
+            self._add_vector(column, vectors)
+            incomplete = int(np.isnan(vectors[:, 0]).sum()) - given.null_count
+            if incomplete:
+                self.num_incomplete[column] = incomplete
 
     def _add_vector(self, column: str, vectors: NDArray[np.float16] | NDArray[np.float32]) -> None:
         self.arrays[f"vector:{column}"] = _fixed(vectors)

@@ -204,6 +204,17 @@ def test_every_dtype_lands_in_its_block_in_row_order(tmp_path: Path) -> None:
     assert "a.number: 1 infinite" in " ".join(snapshot.report.warnings())
 
 
+def test_vectors_with_holes_are_null_and_reported(tmp_path: Path) -> None:
+    vectors = [[1.0, 2.0], None, [3.0, None], [float("nan"), 4.0], [float("inf"), 5.0], None]
+    rows = pa.table({"id": [0, 1, 2, 3, 4, 5], "vector": pa.array(vectors)})
+    spec = table_spec(tmp_path, "a", rows, keys=("id",), dtypes=DTYPES, group_rows=2)
+    snapshot = build(dataset(tmp_path, spec), tmp_path)
+    present = ~np.isnan(snapshot.tables["a"].vectors["vector"])
+    assert present.all(axis=1).tolist() == [True] + [False] * 5
+    assert not present[1:].any()
+    assert "a.vector: 3 vectors with a NULL" in " ".join(snapshot.report.warnings())
+
+
 def test_text_is_embedded_and_null_stays_null(tmp_path: Path) -> None:
     table = pa.table({"id": [1, 2, 3], "text": ["a red apple", None, "a red apple"]})
     snapshot = build(dataset(tmp_path, table_spec(tmp_path, "a", table, keys=("id",))), tmp_path)

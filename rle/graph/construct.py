@@ -193,7 +193,8 @@ class Construction:
                     kept[table.name] = parents
                 linked.num_bytes[table.name] = 4 * (links.size + offsets.size - before)
                 finished[table.name].seconds += time.perf_counter() - started
-            for relation, grandparents in inherited(self._spec.tables, kept, num_rows):
+            heirs = self._spec.tables if self._inherit_links else ()
+            for relation, grandparents in inherited(heirs, kept, num_rows):
                 linked.add(relation, builder.inherit(relation, grandparents), num_rows)
         linked.slices = builder.slices
         self._on_progress("build", len(finished) + 1, len(finished) + 1)

@@ -74,6 +74,13 @@ def test_other_tables_inherit_nothing(tmp_path, departed):
     assert not [r for r in snapshot.schema.relations if ">" in r.link]
 
 
+def test_inheritance_can_be_switched_off(tmp_path):
+    spec = airline(tmp_path, departed=[12, 11, 10])
+    snapshot = build(spec, tmp_path / "snapshots", inherit_links=False)
+    assert len(snapshot.schema.relations) == 4
+    assert not [r for r in snapshot.schema.relations if ">" in r.link]
+
+
 def test_a_row_whose_parent_is_unknown_or_unlinked_has_no_inherited_link(tmp_path):
     snapshot = build(airline(tmp_path, departed=[13, None, 10, 11]), tmp_path / "snapshots")
     at = next(i for i, r in enumerate(snapshot.schema.relations) if ">" in r.link)

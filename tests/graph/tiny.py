@@ -72,7 +72,13 @@ def dataset(folder: Path, *tables: TableSpec, entity: str | None = None) -> Data
     )
 
 
-def build(spec: DatasetSpec, folder: Path, *, text_embedder: str = "glove-6b-50d") -> Snapshot:
+def build(
+    spec: DatasetSpec,
+    folder: Path,
+    *,
+    text_embedder: str = "glove-6b-50d",
+    inherit_links: bool = True,
+) -> Snapshot:
     """Build in this process."""
     return build_snapshot(
         spec,
@@ -80,6 +86,7 @@ def build(spec: DatasetSpec, folder: Path, *, text_embedder: str = "glove-6b-50d
         text_embedder=text_embedder,
         num_workers=0,
         on_progress=lambda stage, done, total: None,
+        inherit_links=inherit_links,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rle.errors import StorageError
+
 
 def home() -> Path:
     """Return the folder of all run files, absolute: $RLE_HOME, or .rle in the current folder.
@@ -12,6 +14,15 @@ def home() -> Path:
     It holds snapshots/, runs/<run id>/, mlflow.db and mlartifacts/. Not made by this call.
     """
     return Path(os.environ.get("RLE_HOME") or ".rle").expanduser().resolve()
+
+
+def make_home() -> Path:
+    """Return the folder of all run files; made where it is missing.
+
+    Raises:
+        StorageError: It cannot be made, and neither can the folders in it.
+    """
+    return _made(home())
 
 
 def snapshots_folder() -> Path:
@@ -30,5 +41,11 @@ def model_folder(run_id: str) -> Path:
 
 
 def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be made: {error.strerror or error}. Set RLE_HOME to a folder that "
+            "you may write to."
+        ) from error
     return folder

@@ -18,7 +18,7 @@ from rle.runs.events import (
     RunStatus,
     StatusEvent,
 )
-from rle.runs.folders import home
+from rle.runs.folders import home, make_home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +98,7 @@ class Tracker:
         uri: str | None = None,
     ) -> None:
         if uri is None:
-            home().mkdir(parents=True, exist_ok=True)
+            make_home()
         self.uri = uri or default_uri()
         self._client = _client(self.uri)
         experiment_id = self._experiment(experiment, local=uri is None)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rle.runs.folders import home, model_folder, run_folder, snapshots_folder
+import pytest
+
+from rle.errors import StorageError
+from rle.runs.folders import home, make_home, model_folder, run_folder, snapshots_folder
 
 
 def test_home_is_where_the_variable_says(monkeypatch, tmp_path):
@@ -23,3 +26,11 @@ def test_folders_are_made_on_first_use():
     assert snapshots_folder().is_dir()
     assert model_folder("r1") == run_folder("r1") / "model"
     assert not model_folder("r1").exists()
+
+
+@pytest.mark.parametrize("make", [make_home, snapshots_folder, lambda: run_folder("r1")])
+def test_a_home_that_cannot_be_made_is_named(monkeypatch, tmp_path, make):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RLE_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(StorageError, match="Set RLE_HOME to a folder"):
+        make()

@@ -86,7 +86,8 @@ class TrainerConfig(Value):
     hetero_conv_aggregation: Aggregation = "sum"
     """How the pooled messages of several relations are pooled."""
     gnn_norm: Literal["batch_norm", "layer_norm", "instance_norm"] = "layer_norm"
-    """Normalisation after each layer. instance_norm is over the nodes of one tree."""
+    """Normalisation after each layer. instance_norm is over the nodes of one tree at one depth, so
+    what all of them share is lost."""
     head_layers: Positive = 1
     """Linear layers of the prediction head."""
     head_norm: Literal["batch_norm", "layer_norm"] = "batch_norm"
@@ -105,7 +106,7 @@ class TrainerConfig(Value):
     id_awareness: bool = False
     """Whether the seed is marked in its own tree, link prediction only."""
     shallow_embeddings_list: tuple[str, ...] = ()
-    """Tables whose rows get a learnt vector each."""
+    """Tables whose rows get a learnt vector each, link prediction only."""
 
     weight_decay: Annotated[FiniteFloat, Field(ge=0.0)] = 0.5
     """Decay of the weights per step, times the learning rate, apart from the gradient (AdamW)."""

@@ -48,5 +48,8 @@ def plain_keys(values: pa.Array | pa.ChunkedArray, *, where: str) -> pa.Array | 
     try:
         plain = pc.cast(values, KEY_TYPES[kind])
     except pa.ArrowInvalid as error:
-        raise DataError(f"Key column {where!r} does not fit 64 bits: {error}.") from None
+        raise DataError(
+            f"Key column {where!r} does not fit 64 bits with a sign: {error}. Cast it to text in a "
+            "view, and so every column that refers to it."
+        ) from None
     return pc.if_else(pc.is_nan(plain), None, plain) if kind == "float" else plain

@@ -105,10 +105,11 @@ class DatasetSpec(Value):
         return keys[0]
 
     def _check_link(self, table: TableSpec, key: ForeignKey) -> None:
-        owner = f"Foreign key {key.column_name!r} of table {table.name!r}"
+        link = f"foreign key {key.column_name!r} of table {table.name!r}"
+        owner = f"F{link[1:]}"
         target_name, column = key.target
         if target_name not in self._by_name:
-            raise UnknownNameError(f"table, which {owner} links to,", target_name, self._by_name)
+            raise UnknownNameError(f"table, which {link} links to,", target_name, self._by_name)
         target = self._by_name[target_name]
         if target.type == "edge":
             raise ValidationError(
@@ -116,7 +117,7 @@ class DatasetSpec(Value):
             )
         if column not in {c.name for c in target.columns}:
             raise UnknownNameError(
-                f"column of table {target_name!r}, which {owner} links to,",
+                f"column of table {target_name!r}, which {link} links to,",
                 column,
                 [c.name for c in target.columns],
             )

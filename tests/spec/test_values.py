@@ -174,7 +174,7 @@ def test_a_dataset_equals_its_json_and_is_checked_when_read() -> None:
     assert spec.entities == (("people", "id", "who", None),)
     broken = json.loads(spec.to_json())
     broken["tables"][1]["foreign_keys"][0]["link_to"] = "persons.id"
-    with pytest.raises(ValidationError, match="no table, which Foreign key 'who'"):
+    with pytest.raises(ValidationError, match="no table, which foreign key 'who'"):
         DatasetSpec.from_json(json.dumps(broken))
 
 

@@ -63,11 +63,17 @@ def check_test_labels(connector: Connector, task: NodeTaskSpec, codec: LabelCode
         _labels(read_labels(connector, task, Split.TEST), codec, task, Split.TEST)
 
 
-def check_times(connector: Connector, task: NodeTaskSpec, split: Split) -> None:
-    """Raise DataError where a time of the split is NULL or out of range; needs no graph."""
-    if task.time_column is not None:
-        times = _read(connector, task, split, [task.time_column]).column(0)
-        _times(times.combine_chunks(), where=_time_of(task, split))
+def check_times(connector: Connector, task: NodeTaskSpec, split: Split) -> tuple[int, int] | None:
+    """Return the first and last time of a split, nanoseconds; None without a time. Needs no graph.
+
+    Raises:
+        DataError: A time is NULL or out of range.
+    """
+    if task.time_column is None:
+        return None
+    column = _read(connector, task, split, [task.time_column]).column(0)
+    times = _times(column.combine_chunks(), where=_time_of(task, split))
+    return int(times.min()), int(times.max())
 
 
 def read_split(

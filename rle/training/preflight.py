@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow.compute as pc
 
 from rle.errors import DataError, UnknownNameError, ValidationError
@@ -55,7 +57,7 @@ def check_before_training(
     splits = (*FITTED, Split.TEST) if needs_test else FITTED
     task = check_splits(dataset, needed=splits)
     check_sources(dataset, text_embedder=config.text_embedder)
-    check_task_columns(dataset, task, splits)
+    spans = check_task_columns(dataset, task, splits)
     labels = {split: read_labels(dataset.connector, task, split) for split in FITTED}
     where = f"{task.name}.{task.target_column}"
     codec = LabelCodec.fit(task.task_type, labels[Split.TRAIN], where=f"{where} (train)")
@@ -67,7 +69,8 @@ def check_before_training(
         )
     if needs_test:
         check_test_labels(dataset.connector, task, codec)
-    return codec, clamp_warnings(config, task.task_type, labels[Split.TRAIN])
+    clamped = clamp_warnings(config, task.task_type, labels[Split.TRAIN])
+    return codec, (*order_warnings(spans), *clamped)
 
 
 def check_before_prediction(
@@ -122,8 +125,15 @@ def check_sources(dataset: DatasetSpec, *, text_embedder: str) -> None:
         find_embedder(text_embedder)
 
 
-def check_task_columns(dataset: DatasetSpec, task: NodeTaskSpec, splits: Sequence[Split]) -> None:
-    """Raise where a task table lacks a column, a row or a time; a test table needs no labels."""
+def check_task_columns(
+    dataset: DatasetSpec, task: NodeTaskSpec, splits: Sequence[Split]
+) -> dict[Split, tuple[int, int]]:
+    """Raise where a task table lacks a column, a row or a time; a test table needs no labels.
+
+    Returns:
+        First and last time per split, nanoseconds; nothing for a task without time.
+    """
+    spans = {}
     for split in splits:
         source = task.sources[split]
         known = dataset.connector.arrow_schema(source).names
@@ -135,7 +145,28 @@ def check_task_columns(dataset: DatasetSpec, task: NodeTaskSpec, splits: Sequenc
                 raise UnknownNameError(f"column of {split.value} table {source}", column, known)
         if dataset.connector.num_rows(source) == 0:
             raise DataError(f"The {split.value} table {source} of task {task.name!r} has no rows.")
-        check_times(dataset.connector, task, split)
+        span = check_times(dataset.connector, task, split)
+        if span is not None:
+            spans[split] = span
+    return spans
+
+
+def order_warnings(spans: dict[Split, tuple[int, int]]) -> tuple[str, ...]:
+    """Warn where a split begins before the one it is meant to follow has ended.
+
+    A model that has seen the labels of later times is measured on times it knows the outcome of.
+    """
+    given = [split for split in Split if split in spans]
+    warnings = []
+    for earlier, later in itertools.pairwise(given):
+        begin, end = spans[later][0], spans[earlier][1]
+        if begin <= end:
+            warnings.append(
+                f"the {later.value} table begins at {np.datetime64(begin, 'ns')}, before the last "
+                f"time of the {earlier.value} table, {np.datetime64(end, 'ns')}; its metric may be "
+                "better than the future will be"
+            )
+    return tuple(warnings)
 
 
 def clamp_warnings(

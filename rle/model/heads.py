@@ -34,6 +34,10 @@ class Join(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = MaskDropout(spec.dropout, width, seed=spec.seed + 101)
         self.linear = nn.Linear(width, spec.channels)
+        if spec.head_norm == "batch_norm":
+            # It would have no effect and a gradient of rounding errors alone, which Adam blows up
+            # to whole steps that differ with the number of workers.
+            self.linear.register_parameter("bias", None)
 
     def forward(self, history: Tensor, batch: TensorBatch) -> Tensor:
         """[S, (layers + 1) C] -> [S, C]."""

@@ -78,7 +78,9 @@ class PyGModel(nn.Module):
                 warnings.simplefilter("ignore")
                 self.convs.append(HeteroConv(self._convolutions(tables), aggr="sum"))
             self.norms.append(nn.ModuleDict({t: nn.LayerNorm(spec.channels) for t in tables}))
-        self.join, self.head, self.shortcut = Join(spec), Head(spec), Shortcut(spec)
+        self.join = Join(spec)
+        self.head = Head(spec, num_outputs=spec.num_outputs)
+        self.shortcut = Shortcut(spec, num_outputs=spec.num_outputs)
 
     def bind(self, snapshot: Snapshot) -> None:
         """Learn the codes of `snapshot`."""

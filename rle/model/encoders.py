@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rle.graph.schema import TableLayout
     from rle.graph.store import TableStore
     from rle.ingest.stats import CategoryStats, NumberStats, StampStats, TableStats, VectorStats
-    from rle.model.spec import ModelSpec
+    from rle.model.spec import GraphModelSpec
     from rle.model.tensors import TensorRows
 
     Stats = TypeVar("Stats", NumberStats, CategoryStats, StampStats, VectorStats)
@@ -52,7 +52,7 @@ class NumberFeatures(nn.Module):
     nullable: Tensor
     read: Tensor
 
-    def __init__(self, every: Sequence[NumberStats], spec: ModelSpec) -> None:
+    def __init__(self, every: Sequence[NumberStats], spec: GraphModelSpec) -> None:
         super().__init__()
         read = [i for i, s in enumerate(every) if spec.is_read(s)]
         stats = [every[i] for i in read]
@@ -108,7 +108,7 @@ class StampFeatures(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, stats: Sequence[StampStats], spec: ModelSpec) -> None:
+    def __init__(self, stats: Sequence[StampStats], spec: GraphModelSpec) -> None:
         super().__init__()
         self.has_year = spec.dates_have_year
         self.register_buffer("low", torch.tensor([s.min for s in stats], dtype=torch.float64))
@@ -190,7 +190,7 @@ class Vocabulary(nn.Module):
 class TableEncoder(nn.Module):
     """Distinct rows of one table -> float32 [U, channels], not below zero."""
 
-    def __init__(self, layout: TableLayout, stats: TableStats, spec: ModelSpec) -> None:
+    def __init__(self, layout: TableLayout, stats: TableStats, spec: GraphModelSpec) -> None:
         super().__init__()
         self.numbers = NumberFeatures(_ordered(stats.numbers, layout.number_columns), spec)
         self.stamps = StampFeatures(_ordered(stats.stamps, layout.stamp_columns), spec)

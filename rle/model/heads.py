@@ -18,7 +18,7 @@ from rle.model.norms import BatchNorm
 from rle.values import TaskType
 
 if TYPE_CHECKING:
-    from rle.model.spec import ModelSpec
+    from rle.model.spec import GraphModelSpec, ModelSpec
     from rle.model.tensors import TensorBatch
 
 ABSOLUTE_METRICS = ("mae", "mape")
@@ -28,7 +28,7 @@ ABSOLUTE_METRICS = ("mae", "mape")
 class Join(nn.Module):
     """The root's states before and after every layer, side by side, as one vector."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: GraphModelSpec) -> None:
         super().__init__()
         width = spec.channels * (spec.num_layers + 1)
         self.norm = nn.LayerNorm(width)
@@ -49,11 +49,11 @@ class Join(nn.Module):
 class Shortcut(nn.Module):
     """A linear model of the root's states beside the head; it begins as nothing."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: GraphModelSpec, *, num_outputs: int) -> None:
         super().__init__()
         width = spec.channels * (spec.num_layers + 1)
         self.dropout = MaskDropout(spec.dropout, width, seed=spec.seed + 102)
-        self.weight = nn.Parameter(torch.zeros(width, spec.num_outputs))
+        self.weight = nn.Parameter(torch.zeros(width, num_outputs))
 
     def forward(self, history: Tensor, batch: TensorBatch) -> Tensor:
         """[S, (layers + 1) C] -> [S, O]."""
@@ -64,9 +64,9 @@ class Shortcut(nn.Module):
 class Head(nn.Module):
     """`head_layers` times norm, ReLU, dropout and a linear layer; the last gives the outputs."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: GraphModelSpec, *, num_outputs: int) -> None:
         super().__init__()
-        widths = [spec.channels] * spec.head_layers + [spec.num_outputs]
+        widths = [spec.channels] * spec.head_layers + [num_outputs]
         self.norms = nn.ModuleList(
             BatchNorm(1, width) if spec.head_norm == "batch_norm" else nn.LayerNorm(width)
             for width in widths[:-1]
@@ -79,10 +79,10 @@ class Head(nn.Module):
 
     def forward(self, roots: Tensor, batch: TensorBatch) -> Tensor:
         """[S, C] -> [S, O]."""
-        weights = (batch.weights > 0).float()
         for norm, dropout, linear in zip(self.norms, self.dropouts, self.linears, strict=True):
             rows = roots.float()
-            rows = norm([[(rows, weights)]])[0][0] if isinstance(norm, BatchNorm) else norm(rows)
+            is_batch = isinstance(norm, BatchNorm)
+            rows = norm([[(rows, batch.weights)]])[0][0] if is_batch else norm(rows)
             roots = linear(dropout(functional.relu_(rows), batch.positions))
         return roots
 

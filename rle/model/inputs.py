@@ -17,7 +17,7 @@ from rle.model.time import AGE_DIMS, age_features, days_between
 from rle.model.weights import uniform
 
 if TYPE_CHECKING:
-    from rle.model.spec import ModelSpec
+    from rle.model.spec import GraphModelSpec
     from rle.model.tensors import TensorBatch, TensorHop, TensorRows
     from rle.sampling.batch import FrontierKey
 
@@ -31,7 +31,7 @@ _MIN_REUSE = 1.25
 class TableInput(nn.Module):
     """First states of the nodes of one table, at every depth."""
 
-    def __init__(self, table: str, spec: ModelSpec) -> None:
+    def __init__(self, table: str, spec: GraphModelSpec) -> None:
         super().__init__()
         layout = spec.graph.table(table)
         self.table, self.depth = table, spec.num_layers
@@ -96,7 +96,7 @@ class TableInput(nn.Module):
                 if parts[-1].shape[1] != width:
                     raise InternalError(
                         f"Relation {relation} gives {parts[-1].shape[1]} counts, not {width}: "
-                        "the sampler must be given ModelSpec.windows."
+                        "the sampler must be given the model's windows."
                     )
         if not parts:
             return torch.empty(index.shape[0], 0, device=index.device)

@@ -114,10 +114,9 @@ class NodeNorm(nn.Module):
     def _by_batch(
         self, norm: BatchNorm, states: Mapping[FrontierKey, Tensor], batch: TensorBatch
     ) -> dict[FrontierKey, Tensor]:
-        counts = (batch.weights > 0).float()
         keys = [[key for key in states if key[1] == table] for table in self.tables]
         groups = [
-            [(states[key].float(), counts.index_select(0, batch.seed[key])) for key in group]
+            [(states[key].float(), batch.weights.index_select(0, batch.seed[key])) for key in group]
             for group in keys
         ]
         return {

@@ -1,6 +1,6 @@
-"""The whole model: trees in, outputs out.
+"""The whole model of a node task: trees in, outputs out.
 
-Shapes: S seeds, C channels, O outputs.
+Shapes: S seeds, O outputs.
 """
 
 from __future__ import annotations
@@ -8,25 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
 
-from rle.graph.schema import check_same_graph
-from rle.model.heads import Head, Join, Shortcut
-from rle.model.inputs import TableInput
-from rle.model.sage import SageLayer
+from rle.model.encoder import TreeEncoder
+from rle.model.heads import Head, Shortcut
 from rle.model.spec import ModelSpec
-from rle.model.states import Dense
 
 if TYPE_CHECKING:
-    from rle.graph.snapshot import Snapshot
-    from rle.model.states import State
+    from torch import Tensor
+
     from rle.model.tensors import TensorBatch
-    from rle.sampling.batch import FrontierKey
 
 __all__ = ["ModelSpec", "RelationalModel"]
 
 
-class RelationalModel(nn.Module):
+class RelationalModel(TreeEncoder):
     """A relational GNN for one entity table.
 
     Built from its spec alone, with weights that depend on `spec.seed` only; `bind` it to a
@@ -34,54 +29,19 @@ class RelationalModel(nn.Module):
     `bind` derives.
     """
 
+    spec: ModelSpec
+
     def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.spec = spec
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
-            self.tables = spec.tables_within(spec.num_layers)
-            self.inputs = nn.ModuleList(TableInput(table, spec) for table in self.tables)
-            self.layers = nn.ModuleList(
-                SageLayer(layer, spec) for layer in range(1, spec.num_layers + 1)
-            )
-            self.join = Join(spec)
-            self.head = Head(spec)
-            self.shortcut = Shortcut(spec) if spec.head_shortcut else None
-
-    def bind(self, snapshot: Snapshot) -> None:
-        """Learn which code of `snapshot` is which value of the vocabularies.
-
-        Raises:
-            ValidationError: The snapshot has other columns or relations than the model was made
-                for, so that features would be taken for each other.
-        """
-        check_same_graph(self.spec.graph, snapshot.schema)
-        for module in self.inputs:
-            assert isinstance(module, TableInput)
-            module.encoder.bind(snapshot.tables[module.table])
+            super().__init__(spec)
+            width = spec.num_outputs
+            self.head = Head(spec, num_outputs=width)
+            self.shortcut = Shortcut(spec, num_outputs=width) if spec.head_shortcut else None
 
     def forward(self, batch: TensorBatch) -> Tensor:
         """Outputs of the head, [S, O]; `rle.model.heads.Objective` reads them."""
         return self.outputs(self.propagate(self.encode(batch), batch), batch)
-
-    def embed(self, batch: TensorBatch) -> Tensor:
-        """One vector per seed, [S, C]: its state before and after every layer, joined."""
-        joined: Tensor = self.join(self.propagate(self.encode(batch), batch), batch)
-        return joined
-
-    def encode(self, batch: TensorBatch) -> dict[FrontierKey, State]:
-        """First states of every frontier that the root can see."""
-        return {key: state for module in self.inputs for key, state in module(batch).items()}
-
-    def propagate(self, states: dict[FrontierKey, State], batch: TensorBatch) -> Tensor:
-        """The root before and after every layer, side by side: [S, (layers + 1) C]."""
-        root = (0, self.spec.entity_table)
-        history = [states[root].rows()]
-        for layer in self.layers:
-            values = layer(states, batch)
-            history.append(values[root])
-            states = {key: Dense(rows) for key, rows in values.items()}
-        return torch.cat([rows.float() for rows in history], dim=1)
 
     def outputs(self, history: Tensor, batch: TensorBatch) -> Tensor:
         """What `propagate` returned -> [S, O]."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rle.graph.schema import Relation
-    from rle.model.spec import ModelSpec
+    from rle.model.spec import GraphModelSpec
     from rle.model.states import State
     from rle.model.tensors import TensorBatch, TensorHop
     from rle.sampling.batch import FrontierKey
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class SageLayer(nn.Module):
     """States at depth d and d + 1 -> states at depth d, for every depth that the root needs."""
 
-    def __init__(self, layer: int, spec: ModelSpec) -> None:
+    def __init__(self, layer: int, spec: GraphModelSpec) -> None:
         super().__init__()
         self.deepest = spec.num_layers - layer
         self.combine = spec.hetero_conv_aggregation

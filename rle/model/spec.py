@@ -20,21 +20,18 @@ NUM_RESERVED = 2
 """Vocabulary entries before the first value: NULL, and rare or unknown."""
 
 
-class ModelSpec(Value):
-    """Enough to rebuild a model and read its outputs; weights are in its `state_dict`.
+class GraphModelSpec(Value):
+    """What a vector per row of one table is computed with: trees in, the root's state out.
 
-    The fields after `labels` are those of TrainerConfig that shape a model; their meaning is
-    documented there.
+    The fields after `entity_table` are those of TrainerConfig that shape every model; their
+    meaning is documented there.
     """
 
     graph: GraphSchema
     stats: DatasetStats
     """Statistics of the rows visible to training; prediction never refits them."""
     entity_table: str
-    labels: LabelCodec
-    """How labels become targets and outputs become values again. Carries the task type."""
-    metric: str
-    """Name of the evaluation metric; an absolute one makes regression minimise absolute error."""
+    """Table of the seeds."""
     seed: int = 42
     channels: int = 128
     num_layers: int = 2
@@ -57,53 +54,6 @@ class ModelSpec(Value):
     head_shortcut: bool = True
     min_category_count: int = 10
     max_categories: int = 2000
-    label_smoothing: bool = False
-    label_smoothing_alpha: float = 0.1
-    clamp_min: float | None = 0.0
-    clamp_max: float | None = 100.0
-
-    @classmethod
-    def from_config(
-        cls,
-        config: TrainerConfig,
-        *,
-        graph: GraphSchema,
-        stats: DatasetStats,
-        entity_table: str,
-        labels: LabelCodec,
-        metric: str,
-    ) -> ModelSpec:
-        """Take from `config` what shapes a model.
-
-        Raises:
-            ValidationError: `config.shallow_embeddings_list` is not empty, which node tasks on
-                unseen rows cannot use.
-        """
-        if config.shallow_embeddings_list:
-            raise ValidationError(
-                f"TrainerConfig.shallow_embeddings_list is {list(config.shallow_embeddings_list)}, "
-                "but learnt row vectors are not available for node tasks. Leave it empty."
-            )
-        own = set(cls.model_fields) - {"graph", "stats", "entity_table", "labels", "metric"}
-        return cls(
-            graph=graph,
-            stats=stats,
-            entity_table=entity_table,
-            labels=labels,
-            metric=metric,
-            **{name: getattr(config, name) for name in own},
-        )
-
-    @property
-    def task_type(self) -> TaskType:
-        """What is predicted."""
-        return TaskType(self.labels.task_type)
-
-    @property
-    def num_outputs(self) -> int:
-        """Columns of the model's output: one per class, or one."""
-        several = (TaskType.MULTICLASS_CLASSIFICATION, TaskType.MULTILABEL_CLASSIFICATION)
-        return len(self.labels.classes) if self.task_type in several else 1
 
     @property
     def windows(self) -> tuple[int, ...]:
@@ -169,3 +119,63 @@ class ModelSpec(Value):
             if count >= self.min_category_count
         )
         return tuple(value for value, _ in zip(frequent, range(self.max_categories), strict=False))
+
+
+class ModelSpec(GraphModelSpec):
+    """Enough to rebuild the model of a node task and read its outputs.
+
+    Weights are in its `state_dict`. The fields after `metric` are those of TrainerConfig that say
+    what becomes of the outputs.
+    """
+
+    labels: LabelCodec
+    """How labels become targets and outputs become values again. Carries the task type."""
+    metric: str
+    """Name of the evaluation metric; an absolute one makes regression minimise absolute error."""
+    label_smoothing: bool = False
+    label_smoothing_alpha: float = 0.1
+    clamp_min: float | None = 0.0
+    clamp_max: float | None = 100.0
+
+    @classmethod
+    def from_config(
+        cls,
+        config: TrainerConfig,
+        *,
+        graph: GraphSchema,
+        stats: DatasetStats,
+        entity_table: str,
+        labels: LabelCodec,
+        metric: str,
+    ) -> ModelSpec:
+        """Take from `config` what shapes a model.
+
+        Raises:
+            ValidationError: `config.shallow_embeddings_list` is not empty, which node tasks on
+                unseen rows cannot use.
+        """
+        if config.shallow_embeddings_list:
+            raise ValidationError(
+                f"TrainerConfig.shallow_embeddings_list is {list(config.shallow_embeddings_list)}, "
+                "but learnt row vectors are not available for node tasks. Leave it empty."
+            )
+        own = set(cls.model_fields) - {"graph", "stats", "entity_table", "labels", "metric"}
+        return cls(
+            graph=graph,
+            stats=stats,
+            entity_table=entity_table,
+            labels=labels,
+            metric=metric,
+            **{name: getattr(config, name) for name in own},
+        )
+
+    @property
+    def task_type(self) -> TaskType:
+        """What is predicted."""
+        return TaskType(self.labels.task_type)
+
+    @property
+    def num_outputs(self) -> int:
+        """Columns of the model's output: one per class, or one."""
+        several = (TaskType.MULTICLASS_CLASSIFICATION, TaskType.MULTILABEL_CLASSIFICATION)
+        return len(self.labels.classes) if self.task_type in several else 1

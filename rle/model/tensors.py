@@ -109,6 +109,7 @@ class TensorBatch:
 
     positions: Tensor
     weights: Tensor
+    """float32 [S], how often each seed counts: in the loss, and in the statistics of norms."""
     labels: Tensor | None
     times: Tensor
     """int64 [S], nanoseconds since the epoch."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from rle.errors import DataError
 from rle.model.norms import BatchNorm
+from rle.training.evaluate import ScoreValidator
 from rle.training.job import TrainingJob
 from rle.training.protocols import Parts
 from rle.values import TaskType, Value
@@ -225,7 +226,6 @@ class TinyJob(TrainingJob):
         return Parts(
             model=model.to(ranks.device),
             objective=TinyObjective(),
-            task_type=TaskType.BINARY_CLASSIFICATION,
             train_loader=TinyLoader(
                 train,
                 batch_size=self.config.train_batch_size,
@@ -234,13 +234,19 @@ class TinyJob(TrainingJob):
                 seed=self.config.seed,
                 fault=self.fault,
             ),
-            validation_loader=TinyLoader(
-                validation,
-                batch_size=self.config.val_batch_size,
-                rank=ranks.rank,
-                num_ranks=ranks.num_ranks,
-                seed=None,
+            validator=ScoreValidator(
+                metric=self.metric,
+                task_type=TaskType.BINARY_CLASSIFICATION,
+                loader=TinyLoader(
+                    validation,
+                    batch_size=self.config.val_batch_size,
+                    rank=ranks.rank,
+                    num_ranks=ranks.num_ranks,
+                    seed=None,
+                ),
+                labels=validation.labels,
+                objective=TinyObjective(),
+                move=move,
             ),
-            validation_labels=validation.labels,
             move=move,
         )

@@ -1,4 +1,4 @@
-"""Scores of every row of a split, once each, in the order of its rows."""
+"""Scores of every row of a split, once each, in the order of its rows, and their measure."""
 
 # Shapes: N rows of the split, S rows of a batch, C scores of a row.
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rle.errors import InternalError
+from rle.training.metrics import check_labels, compute
 from rle.training.prefetch import Prefetcher
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from rle.training.protocols import Loader, Objective
+    from rle.spec.metric import EvaluationMetric
+    from rle.training.protocols import Loader, ScoringObjective
     from rle.training.ranks import Ranks
+    from rle.values import TaskType
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def evaluate(
     model: nn.Module,
     loader: Loader,
     *,
-    objective: Objective,
+    objective: ScoringObjective,
     num_rows: int,
     move: Callable[[Any, torch.device], Any],
     ranks: Ranks,
@@ -95,3 +98,44 @@ def evaluate(
     loss_sum, weight_sum = total.tolist()
     loss = loss_sum / weight_sum if weight_sum else math.nan
     return Evaluation(loss=loss, scores=scores[:, :-1].contiguous())
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreValidator:
+    """Measures a node model: a row of scores per row of the split, against its labels."""
+
+    metric: EvaluationMetric
+    task_type: TaskType
+    loader: Loader
+    """Every row of the split once over all ranks; see `evaluate`."""
+    labels: Tensor
+    """Labels of all rows of the split, in row order."""
+    objective: ScoringObjective
+    move: Callable[[Any, torch.device], Any]
+    """Copies a batch to a device."""
+
+    def remarks(self) -> tuple[str, ...]:
+        """See `rle.training.metrics.check_labels`."""
+        return check_labels(self.metric, self.task_type, self.labels)
+
+    def __call__(
+        self, model: nn.Module, *, ranks: Ranks, on_step: Callable[[int, int], None]
+    ) -> tuple[float, float]:
+        """Evaluation metric, which only rank 0 computes, and mean loss."""
+        found = evaluate(
+            model,
+            self.loader,
+            objective=self.objective,
+            num_rows=self.labels.shape[0],
+            move=self.move,
+            ranks=ranks,
+            on_step=on_step,
+        )
+        value = 0.0
+        if ranks.rank == 0:
+            value = compute(self.metric, self.task_type, found.scores, self.labels)
+        return value, found.loss
+
+    def close(self) -> None:
+        """Join the loader's threads."""
+        self.loader.close()

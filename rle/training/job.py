@@ -95,7 +95,7 @@ def carry_out(
     parts = job.build(ranks)
     with contextlib.ExitStack() as stack:
         stack.callback(parts.train_loader.close)
-        stack.callback(parts.validation_loader.close)
+        stack.callback(parts.validator.close)
         # All ranks continue from what rank 0 sees, even if a write is just becoming visible.
         (step,) = ranks.agree([float((store.steps() or [-1])[-1])])
         report = fit(

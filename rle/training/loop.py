@@ -27,9 +27,8 @@ from rle.runs.events import (
     metric_name,
 )
 from rle.runs.stage import StageProgress
-from rle.training.evaluate import autocast, evaluate
+from rle.training.evaluate import autocast
 from rle.training.flat import FlatModel
-from rle.training.metrics import check_labels, compute
 from rle.training.optimiser import Optimiser
 from rle.training.prefetch import Prefetcher
 from rle.training.ranks import Ranks
@@ -60,7 +59,7 @@ def fit(
     """Train until the epochs are over or validation has stopped improving.
 
     Args:
-        parts: Model, objective and loaders of this rank. The loaders are left open.
+        parts: Model, objective, loader and validator of this rank. The last two are left open.
         config: Epochs, learning rate, patience and the other knobs of the loop.
         metric: Chooses the best weights.
         on_event: Called on rank 0 only, in this thread, for every step and validation,
@@ -76,7 +75,7 @@ def fit(
         KeyboardInterrupt: Ctrl-C, or `should_stop`.
     """
     ranks = ranks or Ranks(device=next(parts.model.parameters()).device)
-    remarks = check_labels(metric, parts.task_type, parts.validation_labels)
+    remarks = parts.validator.remarks()
     remarks = (*parts.remarks, *remarks) if state is None else ()
     devices = [ranks.device] if ranks.device.type == "cuda" else []
     # Every step seeds torch anew; the caller's own stream of random numbers stays as it was.
@@ -223,20 +222,11 @@ class _Run:
             self._heed(result)
         parts = self._parts
         with self._flat.evaluating():
-            found = evaluate(
-                parts.model,
-                parts.validation_loader,
-                objective=parts.objective,
-                num_rows=parts.validation_labels.shape[0],
-                move=parts.move,
-                ranks=self._ranks,
-                on_step=StageProgress("validate", self.tell),
+            value, loss = parts.validator(
+                parts.model, ranks=self._ranks, on_step=StageProgress("validate", self.tell)
             )
-        value = 0.0
-        if self._ranks.rank == 0:
-            value = compute(self._metric, parts.task_type, found.scores, parts.validation_labels)
-        # The ranks must decide alike, so they decide on the same number.
-        value, loss = self._ranks.agree([value, found.loss])
+        # The ranks must decide alike, so they decide on the same numbers.
+        value, loss = self._ranks.agree([value, loss])
         self._judge(epoch, value, loss)
         parts.model.train()
         self._readout.restart_clock()

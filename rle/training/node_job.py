@@ -20,6 +20,7 @@ from rle.model.tensors import to_tensors
 from rle.sampling.loader import BatchLoader
 from rle.sampling.sampler import NeighborSampler
 from rle.spec.dataset import DatasetSpec
+from rle.training.evaluate import ScoreValidator
 from rle.training.job import TrainingJob
 from rle.training.protocols import Parts
 from rle.values import Split
@@ -100,14 +101,21 @@ class NodeTrainingJob(TrainingJob):
         }
         model = RelationalModel(self.model)
         model.bind(snapshot)
+        objective = Objective(self.model)
+        move = partial(to_tensors, pin=ranks.device.type == "cuda")
         return Parts(
             model=model.to(ranks.device),
-            objective=Objective(self.model),
-            task_type=self.model.task_type,
+            objective=objective,
             train_loader=loaders[Split.TRAIN],
-            validation_loader=loaders[Split.VALIDATION],
-            validation_labels=torch.from_numpy(np.array(splits[Split.VALIDATION].labels)),
-            move=partial(to_tensors, pin=ranks.device.type == "cuda"),
+            validator=ScoreValidator(
+                metric=self.metric,
+                task_type=self.model.task_type,
+                loader=loaders[Split.VALIDATION],
+                labels=torch.from_numpy(np.array(splits[Split.VALIDATION].labels)),
+                objective=objective,
+                move=move,
+            ),
+            move=move,
             remarks=_remarks(loaders[Split.TRAIN]),
         )
 

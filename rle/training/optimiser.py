@@ -54,8 +54,10 @@ class Optimiser:
         self._ranks.sum_(flat.sent)
         told = torch.empty(4, device=flat.sent.device)
         told[:3] = flat.extras
-        told[0] /= told[1]
-        flat.gradients.div_(told[1])
+        # A batch of link sources may hold none that can be learnt from.
+        total = torch.where(told[1] > 0, told[1], 1.0)
+        told[0] /= total
+        flat.gradients.div_(total)
         norm = flat.gradients.norm()
         flat.gradients.mul_((MAX_GRADIENT_NORM / (norm + 1e-6)).clamp(max=1.0))
         told[3] = norm

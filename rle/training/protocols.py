@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from rle.values import TaskType
+    from rle.training.ranks import Ranks
 
 
 class DeviceBatch(Protocol):
@@ -26,8 +26,8 @@ class DeviceBatch(Protocol):
         """float32 [S]: 1, or 0 for a padding row that must not count."""
 
     @property
-    def labels(self) -> Tensor | None:
-        """[S] or [S, C]; None where the split has none."""
+    def labels(self) -> Any | None:
+        """What the objective compares outputs with; None where the split has nothing."""
 
 
 class Loader(Protocol):
@@ -50,13 +50,47 @@ class Loader(Protocol):
 
 
 class Objective(Protocol):
-    """What a task makes of the model's outputs."""
+    """What a task makes of the model's outputs while it trains."""
 
-    def row_losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """float32 [S]: the loss of each row, unweighted. outputs: float32 [S, num_outputs]."""
+    def row_losses(self, outputs: Tensor, labels: Any) -> Tensor:
+        """float32 [S]: the loss of each row, unweighted.
+
+        Args:
+            outputs: float32, what the model returned.
+            labels: `DeviceBatch.labels` of the same batch.
+        """
+
+
+class ScoringObjective(Objective, Protocol):
+    """An objective whose outputs are one row of scores per seed."""
 
     def scores(self, outputs: Tensor) -> Tensor:
         """float32 [S, C]: probabilities, or values in the label's own scale."""
+
+
+class Validator(Protocol):
+    """Measures a model on the validation split."""
+
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know about the split before training.
+
+        Raises:
+            DataError: The metric is undefined for it.
+        """
+
+    def __call__(
+        self, model: nn.Module, *, ranks: Ranks, on_step: Callable[[int, int], None]
+    ) -> tuple[float, float]:
+        """Evaluation metric and mean loss; every rank calls, and the answer of rank 0 counts.
+
+        Args:
+            model: In evaluation mode, with the weights to measure.
+            ranks: Who else takes part.
+            on_step: Called with the steps that are done and their number.
+        """
+
+    def close(self) -> None:
+        """Stop threads and release files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +98,10 @@ class Parts:
     """Everything one rank trains with."""
 
     model: nn.Module
-    """forward(batch) -> [S, num_outputs]; on the training device already."""
+    """forward(batch) -> outputs; on the training device already."""
     objective: Objective
-    task_type: TaskType
     train_loader: Loader
-    validation_loader: Loader
-    validation_labels: Tensor
-    """Labels of all rows of the validation split, in row order."""
+    validator: Validator
     move: Callable[[Any, torch.device], Any]
     """Copies a loader's batch to a device without waiting for the copy; gives a DeviceBatch."""
     remarks: tuple[str, ...] = ()

@@ -80,7 +80,7 @@ def test_a_validation_tells_how_far_it_is(tmp_path, monkeypatch):
     job = tiny_job(tmp_path, config=tiny_config(n_epochs=1))
     _, events, _ = run(job)
     steps = [e for e in events if isinstance(e, ProgressEvent) and e.stage == "validate"]
-    num_steps = len(job.build(CPU).validation_loader)
+    num_steps = len(job.build(CPU).validator.loader)
     assert num_steps > 1
     assert [(e.step, e.num_steps) for e in steps] == [
         (step, num_steps) for step in range(1, num_steps + 1)
@@ -132,13 +132,13 @@ def test_kept_weights_give_the_best_validation_again(tmp_path, ema_decay):
     parts.model.load_state_dict(report.weights)
     found = evaluate(
         parts.model.eval(),
-        parts.validation_loader,
+        parts.validator.loader,
         objective=parts.objective,
-        num_rows=len(parts.validation_labels),
+        num_rows=len(parts.validator.labels),
         move=parts.move,
         ranks=CPU,
     )
-    value = compute(AUROC, parts.task_type, found.scores, parts.validation_labels)
+    value = compute(AUROC, parts.validator.task_type, found.scores, parts.validator.labels)
     assert value == report.best.value == max(v.value for v in report.history)
     assert found.loss == pytest.approx(report.best.loss)
 
@@ -220,7 +220,8 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_epoch_and_step(tmp_pat
 
 def test_an_undefined_metric_is_known_before_the_first_step(tmp_path):
     parts = tiny_job(tmp_path).build(CPU)
-    parts = dataclasses.replace(parts, validation_labels=torch.zeros(101))
+    validator = dataclasses.replace(parts.validator, labels=torch.zeros(101))
+    parts = dataclasses.replace(parts, validator=validator)
     events = []
     with pytest.raises(DataError, match="roc_auc is undefined"):
         fit(parts, tiny_config(), AUROC, on_event=events.append)

@@ -168,7 +168,7 @@ def test_a_restart_within_an_epoch_gives_the_same_curve(shop_db, snapshots, tmp_
             return fit(parts, job.config, job.metric, **given)
         finally:
             parts.train_loader.close()
-            parts.validation_loader.close()
+            parts.validator.close()
 
     whole = run(on_event=events.append, on_state=states.append)
     middle = next(s for s in states if s.position.step > 0 and s.position.epoch == 1)

@@ -140,6 +140,7 @@ def _home(_no_variable_left: None, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Comes after the guard, so that what a test sets through `monkeypatch` is undone before it looks.
     """
     monkeypatch.setenv("RLE_HOME", str(tmp_path / "rle_home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture(autouse=True)

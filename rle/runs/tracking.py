@@ -1,15 +1,23 @@
-"""Keeps runs in MLflow: parameters, metrics, artifacts and the model. The only mlflow import."""
+"""Keeps runs in MLflow: parameters, metrics, artifacts and the model.
+
+MLflow is imported here and in `rle.runs.registry`, nowhere else.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
+import re
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 
+from rle.errors import ConnectionError, ValidationError
 from rle.runs.events import (
     LEARNING_RATE,
     TRAINING_LOSS,
@@ -21,8 +29,7 @@ from rle.runs.events import (
 from rle.runs.folders import home, make_home
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from mlflow import MlflowClient
     from mlflow.entities import Metric
@@ -44,16 +51,49 @@ ENDINGS = {
     RunStatus.FAILED: "FAILED",
     RunStatus.CANCELED: "KILLED",
 }
+TRACKING_URI = "MLFLOW_TRACKING_URI"
+"""MLflow's own variable: a server, or a database, that all homes share."""
+_USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def default_uri() -> str:
-    """Return the tracking address of this home: a sqlite file."""
-    return f"sqlite:///{home() / 'mlflow.db'}"
+    """Return the tracking address: $MLFLOW_TRACKING_URI, or a sqlite file in this home.
+
+    It may hold a password; show people `public` of it.
+    """
+    return os.environ.get(TRACKING_URI) or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def public(text: str) -> str:
+    """Return `text` with user and password taken out of every address in it."""
+    return _USER_INFO.sub("***@", text)
 
 
 def ui_command(uri: str | None = None) -> str:
-    """Return the command that opens MLflow's pages on this machine only."""
-    return f"mlflow ui --host 127.0.0.1 --backend-store-uri {uri or default_uri()}"
+    """Return the command that opens MLflow's pages on this machine only, or a server's address."""
+    uri = public(uri or default_uri())
+    if uri.startswith("http"):
+        return uri
+    return f"mlflow ui --host 127.0.0.1 --backend-store-uri {uri}"
+
+
+def in_our_words(method: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a function so that MLflow's errors become ours, without any password."""
+
+    @functools.wraps(method)
+    def ask(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:
+            # Its class is not imported: whoever tracks nothing never loads MLflow.
+            if not type(error).__module__.startswith("mlflow."):
+                raise
+            raise ConnectionError(f"MLflow could not do it: {public(str(error))}") from None
+
+    return ask
 
 
 def _client(uri: str) -> MlflowClient:
@@ -86,8 +126,13 @@ class Tracker:
         tags: Short texts to find the run by.
         run_name: What the MLflow pages show; MLflow invents one where it is None.
         uri: Tracking address; `default_uri()` where it is None.
+
+    Raises:
+        ConnectionError: MLflow cannot be reached, or refuses. So do all methods.
+        ValidationError: The experiment was deleted.
     """
 
+    @in_our_words
     def __init__(
         self,
         experiment: str,
@@ -101,7 +146,7 @@ class Tracker:
             make_home()
         self.uri = uri or default_uri()
         self._client = _client(self.uri)
-        experiment_id = self._experiment(experiment, local=uri is None)
+        experiment_id = self._experiment(experiment)
         run = self._client.create_run(experiment_id, tags=dict(tags), run_name=run_name)
         self.run_id: str = run.info.run_id
         """32 hexadecimal digits; names the run's folder too."""
@@ -109,13 +154,17 @@ class Tracker:
         self._flushed_at = time.monotonic()
         self._log_params(params)
 
-    def _experiment(self, name: str, *, local: bool) -> str:
+    def _experiment(self, name: str) -> str:
         known = self._client.get_experiment_by_name(name)
-        if known is not None:
-            return str(known.experiment_id)
-        # Without a place of its own, the sqlite store would put artifacts into the current folder.
-        place = (home() / "mlartifacts").as_uri() if local else None
-        return str(self._client.create_experiment(name, artifact_location=place))
+        if known is None:
+            place = artifact_place(self.uri)
+            return str(self._client.create_experiment(name, artifact_location=place))
+        if known.lifecycle_stage == "deleted":
+            raise ValidationError(
+                f"Experiment {name!r} was deleted in MLflow, which keeps its name. Restore it "
+                "there, delete it for good (mlflow gc), or give dataset or task another name."
+            )
+        return str(known.experiment_id)
 
     def _log_params(self, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -128,6 +177,7 @@ class Tracker:
         for first in range(0, len(kept), MAX_PARAMS):
             self._client.log_batch(self.run_id, params=kept[first : first + MAX_PARAMS])
 
+    @in_our_words
     def __call__(self, event: AnyEvent) -> None:
         """Keep a metric; end the run with its last status. Other events are not MLflow's.
 
@@ -152,18 +202,22 @@ class Tracker:
             del self._waiting[: len(batch)]
         self._flushed_at = time.monotonic()
 
+    @in_our_words
     def tag(self, name: str, value: str) -> None:
         """Set a tag of the run."""
         self._client.set_tag(self.run_id, name, value)
 
+    @in_our_words
     def log_text(self, name: str, text: str) -> None:
         """Keep `text` as the artifact file `name`."""
         self._client.log_text(self.run_id, text, name)
 
+    @in_our_words
     def log_file(self, path: Path) -> None:
         """Keep a file as an artifact under its own name."""
         self._client.log_artifact(self.run_id, str(path))
 
+    @in_our_words
     def log_model(self, folder: Path, *, spec_version: str) -> None:
         """Keep a model folder (JSON and safetensors, no pickle) as the artifact "model".
 
@@ -177,3 +231,14 @@ class Tracker:
         }
         self._client.log_artifacts(self.run_id, str(folder), "model")
         self.log_text("model/MLmodel", yaml.safe_dump(description, sort_keys=False))
+
+
+def artifact_place(uri: str) -> str | None:
+    """Return where a new experiment's artifacts go: beside a sqlite file; else MLflow's choice.
+
+    Without a place of its own, a sqlite store would put artifacts into the current folder.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme != "sqlite":
+        return None
+    return (Path(parts.path.removeprefix("/")).resolve().parent / "mlartifacts").as_uri()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+import traceback
 from urllib.parse import urlparse
 
 import pytest
 import yaml
 
+from rle.errors import ConnectionError, ValidationError
 from rle.runs import tracking
 from rle.runs.events import (
     LEARNING_RATE,
@@ -173,3 +175,31 @@ def test_ctrl_c_while_metrics_are_sent_neither_loses_nor_doubles_one(tracked, mo
     run.tracker(StatusEvent(status=RunStatus.CANCELED))
     assert run.history() == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)]
     assert run.history("validation_mae") == [(3, 2.0)]
+
+
+def test_mlflows_own_variable_names_the_address(monkeypatch, tmp_path):
+    uri = f"sqlite:///{tmp_path / 'shared.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert default_uri() == uri
+    assert tracking.artifact_place(uri) == (tmp_path / "mlartifacts").as_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:s3cret@tracking.example:8443/mlflow")
+    assert ui_command() == "https://***@tracking.example:8443/mlflow"
+    assert tracking.artifact_place(default_uri()) is None
+
+
+def test_a_password_in_the_address_is_never_told(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    password = "s3cret"
+    with pytest.raises(ConnectionError) as caught:
+        Tracker("a/b/c", params={}, tags={}, uri=f"http://ada:{password}@127.0.0.1:9")
+    told = "".join(traceback.format_exception(caught.value))
+    assert password not in told
+    assert "127.0.0.1" in told
+
+
+def test_a_deleted_experiment_is_named_with_the_ways_out(tracked):
+    tracker, _ = tracked
+    experiment = tracker._client.create_experiment("shop/regression/spend")
+    tracker._client.delete_experiment(experiment)
+    with pytest.raises(ValidationError, match="'shop/regression/spend' was deleted in MLflow"):
+        Tracker("shop/regression/spend", params={}, tags={}, uri=tracker.uri)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
-from rle.errors import DataError, UnknownNameError, ValidationError
-from rle.ingest.convert import to_moments
-from rle.ingest.nulls import NULL_TIME
+from rle.errors import ValidationError
+from rle.graph.task_table import has_column, read_columns, times_of
 from rle.values import Split
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from rle.connectors.base import Connector
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from rle.ingest.labels import LabelCodec
     from rle.spec.dataset import DatasetSpec
     from rle.spec.task import NodeTaskSpec
-
-END_OF_TIME = NULL_TIME - 1
-"""Time of a prediction without a time: after every row, but before rows whose time is NULL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +50,13 @@ def read_labels(connector: Connector, task: NodeTaskSpec, split: Split) -> pa.Ch
         UnknownNameError: The split has no table, or the table has no such column.
         DataError: The table is empty.
     """
-    return _read(connector, task, split, [task.target_column]).column(0)
+    return read_columns(connector, task, split, [task.target_column]).column(0)
 
 
 def check_test_labels(connector: Connector, task: NodeTaskSpec, codec: LabelCodec) -> None:
     """Raise DataError where test labels are there but cannot be measured; needs no graph."""
     if _has_labels(connector, task, Split.TEST):
         _labels(read_labels(connector, task, Split.TEST), codec, task, Split.TEST)
-
-
-def check_times(connector: Connector, task: NodeTaskSpec, split: Split) -> tuple[int, int] | None:
-    """Return the first and last time of a split, nanoseconds; None without a time. Needs no graph.
-
-    Raises:
-        DataError: A time is NULL or out of range.
-    """
-    if task.time_column is None:
-        return None
-    column = _read(connector, task, split, [task.time_column]).column(0)
-    times = _times(column.combine_chunks(), where=_time_of(task, split))
-    return int(times.min()), int(times.max())
 
 
 def read_split(
@@ -107,14 +90,11 @@ def read_split(
     has_labels = codec is not None and _has_labels(connector, node_task, split)
     if has_labels:
         wanted.append(node_task.target_column)
-    table = _read(connector, node_task, split, wanted)
+    table = read_columns(connector, node_task, split, wanted)
     keys = table.column(column).combine_chunks()
     rows = snapshot.tables[table_name].rows_of(key, keys)
     unknown = np.flatnonzero(rows < 0)
-    times, task_times = np.full(table.num_rows, END_OF_TIME, np.int64), None
-    if task.time_column is not None:
-        task_times = table.column(task.time_column).combine_chunks()
-        times = _times(task_times, where=_time_of(node_task, split))
+    times, task_times = times_of(table, node_task, split)
     labels = None
     if has_labels and codec is not None:
         labels = _labels(table.column(node_task.target_column), codec, node_task, split)
@@ -130,55 +110,8 @@ def read_split(
     )
 
 
-def _read(connector: Connector, task: NodeTaskSpec, split: Split, columns: list[str]) -> pa.Table:
-    source = _source(task, split)
-    known = connector.arrow_schema(source)
-    for column in columns:
-        if column not in known.names:
-            raise UnknownNameError(f"column of {source}", column, known.names)
-    batches = [
-        batch
-        for chunk in connector.chunks(source, columns=columns)
-        for batch in connector.read(chunk)
-    ]
-    schema = pa.schema([known.field(column) for column in columns])
-    table = pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema)
-    if table.num_rows == 0:
-        raise DataError(f"The {split.value} table of task {task.name!r} ({source}) is empty.")
-    return table
-
-
-def _source(task: NodeTaskSpec, split: Split) -> str:
-    if split not in task.sources:
-        raise UnknownNameError(
-            f"split of task {task.name!r}", split.value, [s.value for s in task.sources]
-        )
-    return task.sources[split]
-
-
 def _has_labels(connector: Connector, task: NodeTaskSpec, split: Split) -> bool:
-    if split is not Split.TEST:
-        return True
-    return task.target_column in connector.arrow_schema(_source(task, split)).names
-
-
-def _time_of(task: NodeTaskSpec, split: Split) -> str:
-    return f"{task.name}.{task.time_column} ({split.value})"
-
-
-def _times(values: pa.Array, *, where: str) -> NDArray[np.int64]:
-    found = to_moments(values, where=where)
-    if found.is_null.any():
-        raise DataError(
-            f"Time column {where!r} is NULL in {int(found.is_null.sum())} rows, so what they may "
-            "see is not defined. Leave such rows out."
-        )
-    if found.is_outside.any():
-        raise DataError(
-            f"Time column {where!r} holds {found.example_outside}, which is not between "
-            "1677-09-21 and 2262-04-11."
-        )
-    return found.ns
+    return split is not Split.TEST or has_column(connector, task, split, task.target_column)
 
 
 def _labels(

@@ -122,7 +122,7 @@ def to_codes(values: pa.Array, *, where: str) -> pa.DictionaryArray:
 
 def to_lists(values: pa.Array, *, where: str) -> tuple[NDArray[np.int64], pa.DictionaryArray]:
     """Return int64 [N + 1] offsets and the elements as `to_codes` does, NULL elements left out."""
-    lists = _as_lists(values, where=where)
+    lists = as_lists(values, where=where)
     elements = to_codes(lists.flatten(), where=where)
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     offsets = np.zeros(len(lists) + 1, np.int64)
@@ -142,7 +142,7 @@ def to_vectors(values: pa.Array, *, where: str) -> NDArray[np.float32] | None:
     Raises:
         DataError: Not lists of numbers, or of different lengths.
     """
-    lists = _as_lists(values, where=where)
+    lists = as_lists(values, where=where)
     present = lists.is_valid().to_numpy(zero_copy_only=False)
     if not present.any():
         return None
@@ -166,7 +166,12 @@ def uneven_vectors(where: str, one: int, other: int) -> DataError:
     )
 
 
-def _as_lists(values: pa.Array, *, where: str) -> pa.Array:
+def as_lists(values: pa.Array, *, where: str) -> pa.Array:
+    """Return a list column as lists of any length; text is read as JSON, nothing else is changed.
+
+    Raises:
+        DataError: Not lists, or text that is no JSON list.
+    """
     if pt.is_list(values.type) or pt.is_large_list(values.type):
         return values
     if pt.is_fixed_size_list(values.type):

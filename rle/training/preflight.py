@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from rle.errors import DataError, UnknownNameError, ValidationError
-from rle.graph.task import check_test_labels, check_times, read_labels
+from rle.graph.task import check_test_labels, read_labels
+from rle.graph.task_table import check_times
 from rle.ingest.labels import LabelCodec
 from rle.ingest.plan import check_columns, plan_table
 from rle.ingest.ray_runtime import joins_cluster

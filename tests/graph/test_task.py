@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rle.errors import DataError, UnknownNameError
-from rle.graph.task import END_OF_TIME, read_labels, read_split
+from rle.graph.task import read_labels, read_split
+from rle.graph.task_table import END_OF_TIME
 from rle.ingest.labels import LabelCodec
 from rle.values import Split, TaskType
 from tests.graph.tiny import build, dataset, table_spec

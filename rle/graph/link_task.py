@@ -236,7 +236,7 @@ def _flat(values: pa.Array, *, where: str) -> tuple[pa.Array, Int64Array]:
 
 
 def _shown(value: pa.Scalar) -> str:
-    return repr(value.as_py()) if value.is_valid else "NULL"
+    return str(value.as_py()) if value.is_valid else "NULL"
 
 
 def _where(task: LinkTaskSpec, split: Split) -> str:

@@ -157,8 +157,10 @@ def test_training_stops_when_validation_has_not_improved_for_patience(tmp_path):
 
 def test_a_metric_that_is_to_fall_keeps_its_smallest_value(tmp_path):
     job = tiny_job(tmp_path)
-    parts = dataclasses.replace(job.build(CPU), task_type=TaskType.REGRESSION)
-    report = fit(parts, job.config, EvaluationMetric("mae"), on_event=lambda event: None)
+    parts, metric = job.build(CPU), EvaluationMetric("mae")
+    validator = dataclasses.replace(parts.validator, metric=metric, task_type=TaskType.REGRESSION)
+    parts = dataclasses.replace(parts, validator=validator)
+    report = fit(parts, job.config, metric, on_event=lambda event: None)
     assert report.best.value == min(v.value for v in report.history)
 
 
@@ -205,10 +207,8 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_epoch_and_step(tmp_pat
 
     class Diverging:
         def row_losses(self, outputs, labels):
-            calls.append(1)  # 7 steps, 4 of validation, then the second epoch
-            return objective.row_losses(outputs, labels) / (0 if len(calls) == 13 else 1)
-
-        scores = staticmethod(objective.scores)
+            calls.append(1)  # 7 steps, then the second epoch
+            return objective.row_losses(outputs, labels) / (0 if len(calls) == 9 else 1)
 
     parts = dataclasses.replace(parts, objective=Diverging())
     config = tiny_config(n_epochs=9, patience=9)

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from rle.connectors.duckdb import DuckDBConnector
     from rle.connectors.local import LocalConnector
     from rle.errors import ConnectionError, InternalError, ValidationError
+    from rle.sdk.dataset import Dataset
     from rle.spec.config import TrainerConfig
-    from rle.spec.dataset_handle import Dataset
     from rle.spec.diagram import DatasetDiagram
     from rle.spec.experiment import ExperimentConfig
     from rle.spec.gnn_table import GNNTable
@@ -50,7 +50,7 @@ _HOMES = {
     "CandidateKey": "rle.spec.table",
     "ColumnDType": "rle.values",
     "ConnectionError": "rle.errors",
-    "Dataset": "rle.spec.dataset_handle",
+    "Dataset": "rle.sdk.dataset",
     "DatasetDiagram": "rle.spec.diagram",
     "DuckDBConnector": "rle.connectors.duckdb",
     "EvaluationMetric": "rle.spec.metric",

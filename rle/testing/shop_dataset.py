@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rle.spec.dataset_handle import Dataset
+from rle.sdk.dataset import Dataset
 from rle.spec.gnn_table import GNNTable
 from rle.spec.table import ForeignKey
 from rle.spec.task_handle import NodeTask

@@ -1,0 +1,7 @@
+"""`python -m rle` is the command `rle`."""
+
+from __future__ import annotations
+
+from rle.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""Dataset as users hold it: tables and a task, and what can be asked of them before training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rle.spec import dataset_handle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rle.audit.findings import AuditReport
+    from rle.audit.run import OnProgress
+
+
+class Dataset(dataset_handle.Dataset):
+    """Tables and a task that fit together. All checks that need no row happen when it is made.
+
+    Args:
+        connector: Where all tables are.
+        dataset_name: First part of the experiment's name; may not hold "/".
+        tables: The tables of the graph.
+        task_description: What to predict.
+
+    Raises:
+        ValidationError: A table is not valid; a link or the task's entity leads nowhere, to a
+            column that is no key, or to one of another dtype; tables are not connected; only one
+            of task and tables knows time.
+        DataError: The task's entity table has no rows.
+    """
+
+    def audit(
+        self,
+        *,
+        ignore: Sequence[str] = (),
+        max_rows: int = 20_000,
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+    ) -> AuditReport:
+        """Look for leaks before training: what a prediction could see and should not.
+
+        Reads the graph (built where it is not there yet) and a sample of the task rows. Nothing
+        is trained and nothing is written but the graph. See docs/audit.md for every check.
+
+        Args:
+            ignore: Places to pass over, "table.column" or "table", that were looked at already.
+            max_rows: Task rows per split whose surroundings are read; those of the entity's own
+                row are cheap and are read for ten times as many.
+            seed: Of the sample.
+            on_progress: Called with a stage, steps done and steps in all.
+
+        Raises:
+            RLEError: The tables or the task tables cannot be read.
+        """
+        from rle.audit.run import audit_dataset
+
+        return audit_dataset(
+            self.spec, ignore=ignore, max_rows=max_rows, seed=seed, on_progress=on_progress
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the dataset's description to a new file, for `rle audit <file>` and its kin.
+
+        Args:
+            path: Ends in .yaml, .yml or .json.
+
+        Returns:
+            `path`.
+
+        Raises:
+            OutputExistsError: The file is there already.
+            StorageError: It cannot be written.
+        """
+        from rle.sdk.dataset_file import write_dataset
+
+        return write_dataset(self.spec, path)

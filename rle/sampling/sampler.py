@@ -52,10 +52,15 @@ class NeighborSampler:
             many of the visible ones are newer than the seed's time less each of these.
         backtrack: Whether a row that was reached through a foreign key follows that same key back
             to the row it came from.
+        time_window: Nanoseconds before a seed's time; older rows of tables with time are not
+            visible, at any hop. The window ends where visibility does, as those of `windows`: with
+            `inclusive` a row at exactly its beginning is too old, without it is visible. None: no
+            limit. The seeds' own rows are always there.
 
     Raises:
         UnknownNameError: The graph has no such entity table.
-        ValidationError: A fanout is below 1 or there is none, or windows are not ascending.
+        ValidationError: A fanout is below 1 or there is none, windows are not ascending, or the
+            time window is not positive.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class NeighborSampler:
         newest: int = 0,
         windows: Sequence[int] = (),
         backtrack: bool = True,
+        time_window: int | None = None,
     ) -> None:
         if entity_table not in snapshot.tables:
             raise UnknownNameError("table", entity_table, snapshot.tables)
@@ -77,6 +83,8 @@ class NeighborSampler:
             raise ValidationError(f"Fanouts must be 1 or more per hop, not {list(fanouts)}.")
         if any(a >= b for a, b in itertools.pairwise((0, *windows))):
             raise ValidationError(f"Windows must be positive and ascending, not {list(windows)}.")
+        if time_window is not None and time_window < 1:
+            raise ValidationError(f"A time window must be positive, not {time_window} ns.")
         load()
         self._snapshot = snapshot  # the kernel holds addresses of its arrays
         self._num_rows = snapshot.tables[entity_table].num_rows
@@ -104,6 +112,7 @@ class NeighborSampler:
             newest,
             seed & 0x7FFFFFFFFFFFFFFF,
         )
+        self._time_window = time_window or 0
         self._widest = max(len(walk.frontiers), len(walk.steps)) + 1
         self._sizes = (16.0, 64.0)  # nodes and facts per seed: a first guess
         self._scratch = threading.local()
@@ -155,7 +164,7 @@ class NeighborSampler:
             status = kernels.sample_trees(
                 rows, times, positions, links, offsets, plan, clocks, buckets, windows, bits,
                 summary, nodes, layout, size, self._num_rows, inclusive, is_last, newest, seed,
-                epoch,
+                epoch, self._time_window,
             )  # fmt: skip
             if status == kernels.DONE:
                 return self._trees(rows, times, nodes, layout.tolist(), size)

@@ -55,6 +55,7 @@ class ReferenceSampler:
     newest: int = 0
     windows: Sequence[int] = ()
     backtrack: bool = True
+    time_window: int | None = None
 
     def sample(
         self, rows: Sequence[int], times: Sequence[int], epoch: int, positions: Sequence[int]
@@ -85,10 +86,7 @@ class ReferenceSampler:
             seen = [
                 r
                 for r in self.graph.neighbours(relation, row)
-                if not self._leads_back(relation, depth, p)
-                and self.graph.is_visible(
-                    relation.target, r, self.times[s], inclusive=self.inclusive
-                )
+                if not self._leads_back(relation, depth, p) and self._is_visible(relation, r, s)
             ]
             kept = self._keep(i, depth, row, s, len(seen))
             newest_kept = [(len(below) + j, seen[pick]) for j, pick in enumerate(kept)]
@@ -115,6 +113,15 @@ class ReferenceSampler:
             below.append((row, s))
         hop.num_extra = len(extras)
         return hop
+
+    def _is_visible(self, relation: Relation, row: int, s: int) -> bool:
+        table, time = relation.target, self.times[s]
+        is_too_old = (
+            self.time_window is not None
+            and self.graph.sources[table].times is not None
+            and self.graph.is_visible(table, row, time - self.time_window, inclusive=self.inclusive)
+        )
+        return not is_too_old and self.graph.is_visible(table, row, time, inclusive=self.inclusive)
 
     def _leads_back(self, relation: Relation, depth: int, p: int) -> bool:
         came_by = self.came_by[depth, relation.source][p]

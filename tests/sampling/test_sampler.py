@@ -96,6 +96,7 @@ def test_trees_equal_the_reference(data: st.DataObject, graph: Graph) -> None:
         "newest": data.draw(st.integers(0, 3)),
         "windows": sorted(data.draw(st.sets(st.integers(1, 25), max_size=4))),
         "backtrack": data.draw(st.booleans()),
+        "time_window": data.draw(st.none() | st.integers(1, 22)),
     }
     epoch = data.draw(st.integers(0, 1000))
     trees = sample(
@@ -308,6 +309,63 @@ def test_windows_may_reach_beyond_the_first_time_there_is() -> None:
     assert trees.hops[0].recent.tolist() == expected
 
 
+@pytest.mark.parametrize(("inclusive", "visible"), [(False, [0, 1]), (True, [1, 2])])
+def test_a_time_window_is_exact_to_the_nanosecond(inclusive: bool, visible: list[int]) -> None:
+    # As with counted windows: what was visible when the window began is too old.
+    at, window = 1_700_000_000_000_000_001, 86_400 * 10**9
+    times: list[int | None] = [at - window, at - window + 1, at]
+    orders = Source("orders", 3, times, {"c": "customers"}, {"c": [0, 0, 0]})
+    graph = build_graph([Source("customers", 1, None, {}, {}), orders])
+    trees = sample(graph, [0], [at], inclusive=inclusive, time_window=window, newest=1)
+    (hop,) = trees.hops
+    assert children(trees, hop, 0) == visible
+    assert hop.count.tolist() == [2]
+    assert hop.newest_row.tolist() == visible[-1:]
+
+
+def test_a_time_window_leaves_the_seeds_own_row_and_tables_without_time() -> None:
+    shops = Source("shops", 1, None, {}, {})
+    people = Source("people", 2, [0, 90], {"shop": "shops"}, {"shop": [0, 0]})
+    graph = build_graph([shops, people])
+    trees = sample(graph, [0], [100], entity_table="people", fanouts=[5, 5], time_window=20)
+    assert trees.frontiers[0, "people"].rows.tolist() == [0]
+    assert trees.frontiers[1, "shops"].rows.tolist() == [0]
+    assert trees.frontiers[2, "people"].rows.tolist() == [1]
+
+
+def test_a_parent_older_than_the_time_window_is_not_visible() -> None:
+    people = Source("people", 1, [0], {}, {})
+    orders = Source("orders", 1, [90], {"c": "people"}, {"c": [0]})
+    graph = build_graph([people, orders])
+    for window, num in ((None, 1), (101, 1), (100, 0)):
+        trees = sample(graph, [0], [100], entity_table="orders", inclusive=True, time_window=window)
+        assert trees.frontiers[1, "people"].rows.size == num
+
+
+def test_a_time_window_may_reach_beyond_the_first_time_there_is() -> None:
+    ends = [-(2**63) + 1, -1, 0, 2**63 - 2]
+    orders = Source("orders", 4, list(ends), {"c": "customers"}, {"c": [0] * 4})
+    graph = build_graph([Source("customers", 1, None, {}, {}), orders])
+    for window in (1, 2, 2**62, 2**63 - 1):
+        trees = sample(graph, [0] * 4, ends, inclusive=True, time_window=window)
+        expected = [sum(t - window < r <= t for r in ends) for t in ends]
+        assert trees.hops[0].count.tolist() == expected
+
+
+@pytest.mark.parametrize("window", [1, 40, 70, 5000])
+def test_long_lists_within_a_time_window_equal_the_reference(window: int) -> None:
+    graph = star(4200)
+    options: dict[str, Any] = {"fanouts": [30], "strategy": "uniform", "inclusive": True}
+    options |= {"seed": 7, "newest": 2, "time_window": window, "windows": [10, 50]}
+    rows, times = [0] * 3, [4300, 2000, 30]
+    trees = sample(graph, rows, times, **options)
+    frontiers, hops = ReferenceSampler(graph, "customers", **options).sample(
+        rows, times, 0, range(3)
+    )
+    assert as_dict(trees)["frontiers"] == frontiers
+    assert trees.hops[0].recent.tolist() == hops[0].recent
+
+
 def test_nothing_recent_is_counted_where_there_is_no_time_or_one_parent() -> None:
     visits = Source("visits", 2, None, {"c": "customers"}, {"c": [0, 0]})
     graph = build_graph([Source("customers", 1, [3], {}, {}), visits])
@@ -362,6 +420,8 @@ def test_wrong_input_is_refused_before_the_walk() -> None:
     for windows in ([0, 1], [2, 2], [3, 2]):
         with pytest.raises(ValidationError, match="ascending"):
             make_sampler(graph, windows=windows)
+    with pytest.raises(ValidationError, match="must be positive, not 0"):
+        make_sampler(graph, time_window=0)
     for row in (-1, 1):
         with pytest.raises(ValidationError, match="outside"):
             sample(graph, [row], [5])

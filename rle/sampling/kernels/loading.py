@@ -44,7 +44,7 @@ def load() -> None:
     outputs = [_array(u64), _array(u64), _array(i32), _array(i64, 2)]
     nodes, times = _array(i32, readonly=True), _array(i64, readonly=True)
     kernels = {
-        trees.sample_trees: (*seeds, *graph, *outputs, *[i64] * 7),
+        trees.sample_trees: (*seeds, *graph, *outputs, *[i64] * 8),
         rows.distinct_rows: (nodes, i64, _array(i32), _array(i32)),
         rows.days_before: (nodes, nodes, times, times, _array(types.float32)),
     }

@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rle.sampling.kernels.clocks import find_cutoffs, find_table_cutoffs
+from rle.sampling.kernels.clocks import (
+    begin_window,
+    bound_times,
+    find_cutoffs,
+    find_floors,
+    find_table_cutoffs,
+)
 from rle.sampling.kernels.draws import keep, mix
-from rle.sampling.kernels.machine import GOLDEN, LAST_TIME, get, kernel, prefetch, put
+from rle.sampling.kernels.machine import GOLDEN, get, kernel, prefetch, put
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +42,6 @@ DONE, NODES_FULL, FACTS_FULL, BAD_ROW = range(4)
 
 AHEAD = 16
 """Parents between a prefetch and its use: one miss hides behind the work of the others."""
-LOWEST_TIME = np.int64(-0x8000000000000000)
 
 
 @kernel
@@ -53,6 +58,16 @@ def count_below(links: Array, first: int, last: int, cutoff: int) -> int:
     for j in range(first, first + n):
         found += 1 if get(links, j) < cutoff else 0
     return first - start + found
+
+
+@kernel
+def first_visible(
+    links: Array, first: int, last: int, floors: Array, has_floor: int, s: int
+) -> int:
+    """Return where in `links[first:last]` begins what is not too old for seed `s`."""
+    if has_floor:
+        first += count_below(links, first, last, get(floors, s))
+    return first
 
 
 @kernel
@@ -73,6 +88,8 @@ def count_recent(
 def follow(
     links: Array,
     hop: Array,
+    floors: Array,
+    has_floor: int,
     cutoffs: Array,
     begin: int,
     end: int,
@@ -96,7 +113,8 @@ def follow(
             continue
         s = get(nodes, size + begin + i)
         parent: Any = get(links, start + get(nodes, begin + i) * stride)
-        is_visible: Any = np.int64((parent >= 0) & (parent < get(cutoffs, s)))
+        floor: Any = get(floors, s) if has_floor else 0
+        is_visible: Any = np.int64((parent >= floor) & (parent < get(cutoffs, s)))
         # Written always, kept only if visible: no branch to mispredict.
         put(nodes, pos, parent)
         put(nodes, size + pos, s)
@@ -135,6 +153,8 @@ def append_extras(
     links: Array,
     offsets: Array,
     hop: Array,
+    floors: Array,
+    has_floor: int,
     begin: int,
     end: int,
     origin: int,
@@ -147,8 +167,10 @@ def append_extras(
     """Append the newest neighbours that were not drawn, and count nodes from `origin`."""
     num = end - begin
     for i in range(num):
-        v = np.int64(nodes[begin + i])
-        last = hop[LINK_START] + offsets[hop[OFFSET_START] + v] + nodes[at + num + 1 + i] - 1
+        v = hop[OFFSET_START] + np.int64(nodes[begin + i])
+        low, high = hop[LINK_START] + offsets[v], hop[LINK_START] + offsets[v + 1]
+        low = first_visible(links, low, high, floors, has_floor, nodes[size + begin + i])
+        last = low + nodes[at + num + 1 + i] - 1
         for m in range(newest):
             place = at + 3 * num + 1 + i * newest + m
             if nodes[place] == -2:
@@ -165,6 +187,8 @@ def expand(
     links: Array,
     offsets: Array,
     hop: Array,
+    floors: Array,
+    has_floor: int,
     cutoffs: Array,
     past: Array,
     salts: Array,
@@ -190,12 +214,14 @@ def expand(
             prefetch(offsets, lists + get(nodes, begin + i + 2 * AHEAD))
         if i + AHEAD < num:
             ahead = lists + get(nodes, begin + i + AHEAD)
-            low, high = np.int64(get(offsets, ahead)), np.int64(get(offsets, ahead + 1))
-            prefetch(links, start + low)
-            prefetch(links, start + ((low + high) >> 1))
+            oldest, newer = np.int64(get(offsets, ahead)), np.int64(get(offsets, ahead + 1))
+            prefetch(links, start + oldest)
+            prefetch(links, start + ((oldest + newer) >> 1))
         v, s = np.int64(get(nodes, begin + i)), get(nodes, size + begin + i)
         low = start + get(offsets, lists + v)
-        n = count_below(links, low, start + get(offsets, lists + v + 1), get(cutoffs, s))
+        high = start + get(offsets, lists + v + 1)
+        low = first_visible(links, low, high, floors, has_floor, s)
+        n = count_below(links, low, high, get(cutoffs, s))
         kept = min(n, fanout)
         if pos + kept > size:
             return -1, missing
@@ -244,14 +270,6 @@ def place_seeds(
 
 
 @kernel
-def bound_times(times: Array, inclusive: int, out: Array) -> None:
-    """Fill int64 [S]: what is visible to each seed is before this."""
-    for s in range(times.size):
-        # The rows up to a time are those before the next nanosecond.
-        out[s] = times[s] + (inclusive if times[s] < LAST_TIME else 0)
-
-
-@kernel
 def find_past(bounds: Array, windows: Array, plan: Array, clocks: Array, buckets: Array) -> Array:
     """Return int32 [T, S * W]: how many rows of a table are older than each window of each seed.
 
@@ -259,11 +277,8 @@ def find_past(bounds: Array, windows: Array, plan: Array, clocks: Array, buckets
     """
     num = windows.size
     starts = np.empty(bounds.size * num, np.int64)
-    for s in range(bounds.size):
-        for w in range(num):
-            # Nothing is before the lowest time, so that all is within a window beyond it.
-            is_below = bounds[s] < LOWEST_TIME + windows[w]
-            starts[s * num + w] = LOWEST_TIME if is_below else bounds[s] - windows[w]
+    for w in range(num):
+        begin_window(bounds, windows[w], starts[w::num])
     out = np.empty((clocks.shape[0], starts.size), np.int32)
     is_found = np.zeros(clocks.shape[0], np.bool_)
     for h in range(plan.shape[0]):
@@ -296,6 +311,7 @@ def sample_trees(
     newest: int,
     seed: int,
     epoch: int,
+    time_window: int,
 ) -> int:
     """Expand a batch over all hops.
 
@@ -322,6 +338,7 @@ def sample_trees(
         newest: M.
         seed: Of the draws.
         epoch: Of the draws.
+        time_window: Nanoseconds before a seed's bound after which rows are visible; 0 for all.
 
     Returns:
         DONE, or what is wrong; then nothing that was filled means anything.
@@ -336,6 +353,7 @@ def sample_trees(
     bound_times(times, inclusive, bounds)
     cutoffs = np.empty((clocks.shape[0], rows.size), np.int32)
     find_cutoffs(bounds, clocks, buckets, cutoffs)
+    floors = find_floors(bounds, time_window, clocks, buckets)
     past = find_past(bounds, windows, plan, clocks, buckets)
     starts = layout[FRONTIER_START]
     starts[0], starts[1] = 0, rows.size
@@ -344,7 +362,7 @@ def sample_trees(
     for h in range(plan.shape[0]):
         hop = plan[h]
         begin, end = starts[hop[SOURCE]], starts[hop[SOURCE] + 1]
-        visible = cutoffs[hop[TABLE]]
+        floor, cutoff = floors[hop[TABLE]], cutoffs[hop[TABLE]]
         width = 3 + (newest if hop[MANY] else 0) + hop[WINDOWS]
         layout[HOP_FIRST, h], layout[HOP_EXTRA, h], layout[HOP_FACTS, h] = pos, 0, at
         after = at + (end - begin) * width + 1
@@ -352,16 +370,17 @@ def sample_trees(
             return FACTS_FULL
         if hop[MANY]:
             pos, missing = expand(
-                links, offsets, hop, visible, past[hop[TABLE]], salts, begin, end, size, is_last,
-                newest, bits, summary, nodes, pos, at,
+                links, offsets, hop, floor, time_window, cutoff, past[hop[TABLE]], salts, begin,
+                end, size, is_last, newest, bits, summary, nodes, pos, at,
             )  # fmt: skip
             if pos < 0 or pos + missing > size:
                 return NODES_FULL
             if newest:
                 origin = starts[hop[TARGET]]
                 pos = append_extras(
-                    links, offsets, hop, begin, end, origin, size, newest, nodes, pos, at
-                )
+                    links, offsets, hop, floor, time_window, begin, end, origin, size, newest,
+                    nodes, pos, at,
+                )  # fmt: skip
                 layout[HOP_EXTRA, h] = missing
         else:
             if pos + end - begin > size:
@@ -370,7 +389,8 @@ def sample_trees(
             if hop[BACK] >= 0:  # what one hop added ends where the next one begins
                 skip, resume = layout[HOP_FIRST, hop[BACK]], layout[HOP_FIRST, hop[BACK] + 1]
             pos = follow(
-                links, hop, visible, begin, end, skip, resume, size, nodes, pos, at
+                links, hop, floor, time_window, cutoff, begin, end, skip, resume, size, nodes,
+                pos, at,
             )  # fmt: skip
         at = after
         starts[hop[TARGET] + 1] = pos

@@ -3,6 +3,7 @@
 RLEError
 ├── ValidationError (ValueError)        a spec, a config or a table is wrong; nothing has run yet
 │   ├── UnknownNameError                a table, column, field or option that is not there
+│   ├── DatasetMismatchError            a dataset is not the one that a model was trained on
 │   ├── RoleKeyError (KeyError)         a role (key, link) is removed from a column that lacks it
 │   └── OutputExistsError               an output alias is taken; nothing is ever overwritten
 ├── ConnectionError (ConnectionError)   a warehouse or a file cannot be reached
@@ -11,6 +12,7 @@ RLEError
 ├── MissingModelError                   a text embedder cannot be had; the ways out are named
 ├── StorageError                        a file of ours cannot be written; usually a full disk
 ├── DeviceError (ValidationError)       the device asked for is not on this machine
+├── ModelManagerError                   a model cannot be registered, found or deleted
 ├── TrainingError                       training diverged, lost a worker or a checkpoint
 └── InternalError                       a bug of ours
 """
@@ -20,7 +22,8 @@ from __future__ import annotations
 import builtins
 import difflib
 import errno
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +60,24 @@ class UnknownNameError(ValidationError):
         return f"There is no {what} named {name!r}. Known: {shown or 'none'}."
 
 
+class DatasetMismatchError(ValidationError):
+    """A dataset has other tables, columns, roles or another task than a model was trained on.
+
+    Args:
+        message: What differs, in words, and the way out.
+        diff: What differs, as JSON values: every leaf is {"trained": ..., "given": ...}, null where
+            there is nothing. `str(error)` ends with it.
+    """
+
+    def __init__(self, message: str, diff: dict[str, Any]) -> None:
+        super().__init__(message, diff)  # args equal the arguments: the error survives pickling
+        self.diff = diff
+
+    def __str__(self) -> str:
+        text = json.dumps(self.diff, indent=2, ensure_ascii=False, default=str)
+        return f"{self.args[0]}\nDifference as JSON:\n{text}"
+
+
 class RoleKeyError(ValidationError, KeyError):
     """A key, link or time role was removed from a column that does not have it."""
 
@@ -86,6 +107,10 @@ class ConnectionError(RLEError, builtins.ConnectionError):
 
 class PermissionError(RLEError, builtins.PermissionError):
     """A source or an output place exists but is closed to this user."""
+
+
+class ModelManagerError(RLEError):
+    """A model cannot be registered, found or deleted: what stands in the way, and the way out."""
 
 
 class TrainingError(RLEError):

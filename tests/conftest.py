@@ -87,7 +87,7 @@ def shop_parquet(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
     """Puts MLflow's tables, without a row, into a home: making them takes seconds per home."""
     made = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    tracking._client(f"sqlite:///{made}").search_experiments()
+    tracking.connect(f"sqlite:///{made}").search_experiments()
 
     def copy(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

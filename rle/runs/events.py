@@ -34,6 +34,11 @@ def metric_name(split: Split, metric: str) -> str:
     return f"{split.value}_{metric}"
 
 
+def best_metric_name(metric: str) -> str:
+    """Return the name under which the kept weights' validation metric is recorded, once."""
+    return f"best_{metric_name(Split.VALIDATION, metric)}"
+
+
 class RunStatus(StrEnum):
     """Where a run stands."""
 

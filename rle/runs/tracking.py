@@ -51,8 +51,18 @@ ENDINGS = {
     RunStatus.FAILED: "FAILED",
     RunStatus.CANCELED: "KILLED",
 }
+JOB_TAG = "rle.job"
+"""Tag of a run: "train" or "train_inference"."""
+METRIC_TAG = "rle.metric"
+"""Tag of a run that has trained a model: the metric that chose its weights."""
+EVAL_AT_K_TAG = "rle.eval_at_k"
+"""Tag of a run: how long the ranked list is that its metric looks at; link tasks only."""
+MODEL_ARTIFACT = "model"
+"""Folder of the model among a run's artifacts."""
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 """MLflow's own variable: a server, or a database, that all homes share."""
+WRONG = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
+"""MLflow's codes for what is the asker's mistake; all others are a server that does not answer."""
 _USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
 
 P = ParamSpec("P")
@@ -91,12 +101,15 @@ def in_our_words(method: Callable[P, R]) -> Callable[P, R]:
             # Its class is not imported: whoever tracks nothing never loads MLflow.
             if not type(error).__module__.startswith("mlflow."):
                 raise
-            raise ConnectionError(f"MLflow could not do it: {public(str(error))}") from None
+            is_wrong = getattr(error, "error_code", "") in WRONG
+            ours = ValidationError if is_wrong else ConnectionError
+            raise ours(f"MLflow could not do it: {public(str(error))}") from None
 
     return ask
 
 
-def _client(uri: str) -> MlflowClient:
+def connect(uri: str) -> MlflowClient:
+    """Return a client of the tracking address; nothing global is touched."""
     # MLflow takes seconds to import, and reports its use over the network unless told otherwise
     # before; both matter only to those who track.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -145,7 +158,7 @@ class Tracker:
         if uri is None:
             make_home()
         self.uri = uri or default_uri()
-        self._client = _client(self.uri)
+        self._client = connect(self.uri)
         experiment_id = self._experiment(experiment)
         run = self._client.create_run(experiment_id, tags=dict(tags), run_name=run_name)
         self.run_id: str = run.info.run_id
@@ -224,13 +237,13 @@ class Tracker:
         A file MLmodel is put beside, so that MLflow's pages can register it as a version.
         """
         description = {
-            "artifact_path": "model",
+            "artifact_path": MODEL_ARTIFACT,
             "flavors": {"rle": {"version": spec_version, "data": "."}},
             "run_id": self.run_id,
             "utc_time_created": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
         }
-        self._client.log_artifacts(self.run_id, str(folder), "model")
-        self.log_text("model/MLmodel", yaml.safe_dump(description, sort_keys=False))
+        self._client.log_artifacts(self.run_id, str(folder), MODEL_ARTIFACT)
+        self.log_text(f"{MODEL_ARTIFACT}/MLmodel", yaml.safe_dump(description, sort_keys=False))
 
 
 def artifact_place(uri: str) -> str | None:

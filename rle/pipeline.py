@@ -34,6 +34,7 @@ from rle.runs.run import recorded
 from rle.runs.tracking import Tracker
 from rle.spec.config import TrainerConfig
 from rle.spec.dataset import DatasetSpec
+from rle.spec.trained import as_trained
 from rle.training.checkpoint import read_weights
 from rle.training.device import check_device
 from rle.training.node_job import NodeTrainingJob, known_rows
@@ -178,7 +179,8 @@ def predict(
     manifest, _ = load_model(folder)
     plan = _plan(spec, manifest.config, output_alias, output_config, embed=extract_embeddings)
     codec = manifest.model.labels
-    spec = check_before_prediction(spec, manifest.config, trained=manifest.dataset, codec=codec)
+    spec, _ = as_trained(spec, manifest.dataset)
+    check_before_prediction(spec, manifest.config, codec=codec)
     place = run_folder(model_run_id) / f"predict_{output_alias.upper()}"
     listeners = (on_event or say_warning,)
     with recorded(place, listeners=listeners, message=f"predicting with {model_run_id}") as tell:

@@ -95,14 +95,14 @@ def test_other_columns_than_in_training_are_named(db, trained, source, words):
 
 
 def test_a_time_or_a_link_that_is_not_as_in_training_is_named(db, trained):
-    with pytest.raises(ValidationError, match="time column of table 'customers' was joined_at"):
+    with pytest.raises(ValidationError, match="time_column of table 'customers' was joined_at"):
         ask(db, trained, db.dataset(db.customers(time_column=None), db.orders()))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"task_type": TaskType.REGRESSION}, "task type of the task was binary_classification"),
+        ({"task_type": TaskType.REGRESSION}, "task_type of the task was binary_classification"),
         ({"current_time": False}, "current_time of the task was True and is False"),
     ],
 )
@@ -114,7 +114,9 @@ def test_another_task_than_in_training_is_named(db, trained, changes, words):
 
 def test_another_entity_than_in_training_is_named(db, trained):
     task = db.task(source_entity_table="orders")
-    with pytest.raises(ValidationError, match=r"was customers.customer_id and is orders.order_id"):
+    with pytest.raises(
+        ValidationError, match=r"customers.customer_id'\] and is \['orders.order_id"
+    ):
         ask(db, trained, db.dataset(task=task))
 
 

@@ -16,7 +16,6 @@ from rle.ingest.plan import check_columns, plan_table
 from rle.ingest.ray_runtime import joins_cluster
 from rle.ingest.text import find_embedder
 from rle.spec.task import NodeTaskSpec
-from rle.spec.trained import as_trained
 from rle.training.device import check_device
 from rle.values import Split, TaskType
 
@@ -75,30 +74,23 @@ def check_before_training(
 
 
 def check_before_prediction(
-    dataset: DatasetSpec, config: TrainerConfig, *, trained: DatasetSpec, codec: LabelCodec
-) -> DatasetSpec:
+    dataset: DatasetSpec, config: TrainerConfig, *, codec: LabelCodec
+) -> None:
     """Check device, tables, columns, text embedder, and the test split with its labels if any.
 
     Args:
-        dataset: What is predicted on.
+        dataset: What is predicted on, as `rle.spec.trained.as_trained` returns it.
         config: The model's.
-        trained: What the model was trained on.
         codec: Of the model.
 
-    Returns:
-        `dataset`, its tables and columns in the order of `trained`.
-
     Raises:
-        ValidationError: It is not the dataset of the model.
         RLEError: As `check_before_training`.
     """
     check_device(config)
     task = check_splits(dataset, needed=(Split.TEST,))
-    dataset = as_trained(dataset, trained)
     check_sources(dataset, text_embedder=config.text_embedder)
     check_task_columns(dataset, task, (Split.TEST,))
     check_test_labels(dataset.connector, task, codec)
-    return dataset
 
 
 def check_splits(dataset: DatasetSpec, *, needed: Sequence[Split]) -> NodeTaskSpec:

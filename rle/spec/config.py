@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from rle.connectors.registry import AnyConnector
-from rle.errors import ValidationError
+from rle.errors import UnknownNameError, ValidationError
 from rle.values import Value
 
 if TYPE_CHECKING:
@@ -23,10 +25,38 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _window(value: Any) -> Any:
+    if isinstance(value, int | float):
+        raise ValidationError(
+            f"TrainerConfig.time_window is {value}, of which the unit is not known; give a "
+            'datetime.timedelta, or text such as "P30D", "PT6H" or "30 days".'
+        )
+    return value
+
+
+def _weights(value: Any) -> Any:
+    if isinstance(value, str) and value != "balanced":
+        raise UnknownNameError("TrainerConfig.class_weights", value, ["balanced"])
+    if not isinstance(value, dict):
+        return value
+    for name, weight in value.items():
+        if not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise ValidationError(
+                f"TrainerConfig.class_weights gives class {str(name)!r} the weight {weight!r}; a "
+                "weight is a number above 0."
+            )
+    # The class 1 is written "1" in JSON; in Python both are welcome.
+    return {str(name): weight for name, weight in value.items()}
+
+
 Aggregation = Literal["mean", "max", "sum"]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Hours = Annotated[FiniteFloat, Field(gt=0.0, le=1e6)]
+Window = Annotated[
+    timedelta, Field(gt=timedelta(0), le=timedelta(days=106_751)), BeforeValidator(_window)
+]
+ClassWeights = Annotated[Literal["balanced"] | dict[str, float], BeforeValidator(_weights)]
 Device = Annotated[Literal["cuda", "cpu"], BeforeValidator(_lower)]
 
 
@@ -75,6 +105,13 @@ class TrainerConfig(Value):
     """Regression predictions below this are raised to it. None: no lower bound."""
     clamp_max: FiniteFloat | None = 100.0
     """Regression predictions above this are lowered to it. None: no upper bound."""
+    clamp: Literal["auto"] | None = None
+    """"auto" clamps regression predictions to the 2nd and 98th percentile of the training labels,
+    in place of `clamp_min` and `clamp_max`. None: those two."""
+    class_weights: ClassWeights | None = None
+    """How much the rows of each class count in the training loss; metrics and the validation loss
+    never know. "balanced": the rarer the more, 1 on average. A dict: class, as text, to weight; 1
+    for those it does not name. For multilabel tasks the weight is that of a label that is there."""
     channels: Positive = 128
     """Width of encoders, layers and head."""
     gnn_layers: Positive | None = None
@@ -97,6 +134,10 @@ class TrainerConfig(Value):
     temporal_strategy: Literal["uniform", "last"] = "uniform"
     """Which visible neighbours are kept when there are more than the fanout: a uniform draw
     without replacement, or the most recent."""
+    time_window: Window | None = None
+    """How long before a prediction's time rows are visible, at any hop: a timedelta, or text such
+    as "P365D". Older rows are as if they were not there, but for the entity's own. None: no
+    limit."""
     num_negative: Positive = 10
     """Negatives per source, link prediction only."""
     negative_sampling_strategy: Literal["random", "degree_based"] = "random"
@@ -195,12 +236,22 @@ class TrainerConfig(Value):
                 f"TrainerConfig.clamp_min ({self.clamp_min}) must be below clamp_max "
                 f"({self.clamp_max}); None switches a bound off."
             )
+        self._check_clamp()
         if self.num_workers > self.train_batch_size:
             raise ValidationError(
                 f"TrainerConfig.num_workers ({self.num_workers}) exceeds train_batch_size "
                 f"({self.train_batch_size}); every worker needs a row per step."
             )
         return self
+
+    def _check_clamp(self) -> None:
+        for name in ("clamp_min", "clamp_max") if self.clamp is not None else ():
+            given = getattr(self, name)
+            if given is not None and given != type(self).model_fields[name].default:
+                raise ValidationError(
+                    f"TrainerConfig.clamp is {self.clamp!r}, which takes the bounds from the "
+                    f"training labels, but {name} is {given}; give one or the other."
+                )
 
     @property
     def num_layers(self) -> int:
@@ -221,6 +272,13 @@ class TrainerConfig(Value):
                     f"TrainerConfig.shallow_embeddings_list names edge table {name!r}; its rows "
                     f"are edges, not nodes. Node tables: {nodes}."
                 )
+
+    @property
+    def time_window_ns(self) -> int | None:
+        """`time_window` in nanoseconds; None for no limit."""
+        if self.time_window is None:
+            return None
+        return self.time_window // timedelta(microseconds=1) * 1000
 
     @property
     def windows(self) -> tuple[int, ...]:

@@ -175,6 +175,7 @@ def make_sampler(
         newest=config.newest_children,
         windows=config.windows,
         backtrack=config.backtrack,
+        time_window=config.time_window_ns,
     )
 
 

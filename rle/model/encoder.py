@@ -1,6 +1,6 @@
-"""From trees to one vector per root: what the models of all tasks share.
+"""From trees to the outputs of their roots: what the models of all tasks share.
 
-Shapes: S seeds, C channels.
+Shapes: S seeds, C channels, O outputs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rle.graph.schema import check_same_graph
-from rle.model.heads import Join
+from rle.model.heads import Head, Join, Shortcut
 from rle.model.inputs import TableInput
 from rle.model.sage import SageLayer
 from rle.model.states import Dense
@@ -31,15 +31,17 @@ class TreeEncoder(nn.Module):
     that. `bind` it to a snapshot before the first batch.
     """
 
-    def __init__(self, spec: GraphModelSpec) -> None:
+    def __init__(self, spec: GraphModelSpec, *, num_outputs: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec: GraphModelSpec = spec
         self.tables = spec.tables_within(spec.num_layers)
         self.inputs = nn.ModuleList(TableInput(table, spec) for table in self.tables)
         self.layers = nn.ModuleList(
             SageLayer(layer, spec) for layer in range(1, spec.num_layers + 1)
         )
         self.join = Join(spec)
+        self.head = Head(spec, num_outputs=num_outputs)
+        self.shortcut = Shortcut(spec, num_outputs=num_outputs) if spec.head_shortcut else None
 
     def bind(self, snapshot: Snapshot) -> None:
         """Learn which code of `snapshot` is which value of the vocabularies.
@@ -52,6 +54,10 @@ class TreeEncoder(nn.Module):
         for module in self.inputs:
             assert isinstance(module, TableInput)
             module.encoder.bind(snapshot.tables[module.table])
+
+    def forward(self, batch: TensorBatch) -> Tensor:
+        """[S, O]."""
+        return self.outputs(self.propagate(self.encode(batch), batch), batch)
 
     def embed(self, batch: TensorBatch) -> Tensor:
         """One vector per seed, [S, C]: its state before and after every layer, joined."""
@@ -71,3 +77,8 @@ class TreeEncoder(nn.Module):
             history.append(values[root])
             states = {key: Dense(rows) for key, rows in values.items()}
         return torch.cat([rows.float() for rows in history], dim=1)
+
+    def outputs(self, history: Tensor, batch: TensorBatch) -> Tensor:
+        """What `propagate` returned -> [S, O]."""
+        result: Tensor = self.head(self.join(history, batch), batch)
+        return result if self.shortcut is None else result + self.shortcut(history, batch)

@@ -122,20 +122,27 @@ class TensorBatch:
     ages: Mapping[FrontierKey, Tensor]
 
 
-def to_tensors(batch: Batch, device: torch.device | str, *, pin: bool = False) -> TensorBatch:
+def to_tensors(
+    batch: Batch,
+    device: torch.device | str,
+    *,
+    pin: bool = False,
+    weights: NDArray[np.float32] | None = None,
+) -> TensorBatch:
     """Copy a batch to `device`; on the CPU nothing but int32 indices is copied.
 
     Args:
         batch: Numpy batch, left as it is. On the CPU the result shares its memory.
         device: Where to.
         pin: Copy through pinned memory and do not wait for it. Only useful with a CUDA device.
+        weights: float32 [S], how often each seed counts, in place of the batch's.
     """
     target = torch.device(device)
-    move = partial(_move, device=target, pin=pin and target.type == "cuda")
+    move = partial(move_array, device=target, pin=pin and target.type == "cuda")
     trees = batch.trees
     return TensorBatch(
         positions=move(batch.positions),
-        weights=move(batch.weights),
+        weights=move(batch.weights if weights is None else weights),
         labels=None if batch.labels is None else move(batch.labels),
         times=move(trees.times),
         hops=tuple(
@@ -149,7 +156,8 @@ def to_tensors(batch: Batch, device: torch.device | str, *, pin: bool = False) -
     )
 
 
-def _move(array: NDArray[np.generic], *, device: torch.device, pin: bool) -> Tensor:
+def move_array(array: NDArray[np.generic], *, device: torch.device, pin: bool) -> Tensor:
+    """Copy an array to `device`; on the CPU the tensor shares its memory where torch can."""
     if not array.flags.writeable or not array.flags.c_contiguous:
         array = array.copy()  # torch cannot express read-only memory
     tensor = torch.from_numpy(array)

@@ -88,9 +88,7 @@ def lists_of(split: LinkSplitRows) -> list[list[int]]:
     [
         lambda lists: pa.array(lists, pa.list_(pa.int64())),
         lambda lists: pa.array(lists, pa.large_list(pa.int32())),
-        lambda lists: pa.array(
-            [None if v is None else str(v).replace("None", "null") for v in lists]
-        ),
+        lambda lists: pa.array([None if v is None else json.dumps(v) for v in lists]),
     ],
     ids=["list", "large list", "JSON text"],
 )

@@ -26,7 +26,8 @@ def read_only(array: Array) -> Array:
     return view
 
 
-def _array(dtype: Any, dimensions: int = 1, *, readonly: bool = False) -> Any:
+def array_type(dtype: Any, dimensions: int = 1, *, readonly: bool = False) -> Any:
+    """Return the type of a contiguous array, as a kernel's signature wants it."""
     return types.Array(dtype, dimensions, "C", readonly=readonly)
 
 
@@ -37,17 +38,22 @@ def load() -> None:
     numba takes a read-only array for another type, and a second compilation costs seconds.
     """
     i32, i64, u64 = types.int32, types.int64, types.uint64
-    graph = [_array(i32, readonly=True)] * 2
-    graph += [_array(i64, 2, readonly=True)] * 2
-    graph += [_array(i32, readonly=True), _array(i64, readonly=True)]
-    seeds = [_array(i32, readonly=True), *[_array(i64, readonly=True)] * 2]
-    outputs = [_array(u64), _array(u64), _array(i32), _array(i64, 2)]
-    nodes, times = _array(i32, readonly=True), _array(i64, readonly=True)
+    graph = [array_type(i32, readonly=True)] * 2
+    graph += [array_type(i64, 2, readonly=True)] * 2
+    graph += [array_type(i32, readonly=True), array_type(i64, readonly=True)]
+    seeds = [array_type(i32, readonly=True), *[array_type(i64, readonly=True)] * 2]
+    outputs = [array_type(u64), array_type(u64), array_type(i32), array_type(i64, 2)]
+    nodes, times = array_type(i32, readonly=True), array_type(i64, readonly=True)
     kernels = {
         trees.sample_trees: (*seeds, *graph, *outputs, *[i64] * 8),
-        rows.distinct_rows: (nodes, i64, _array(i32), _array(i32)),
-        rows.days_before: (nodes, nodes, times, times, _array(types.float32)),
+        rows.distinct_rows: (nodes, i64, array_type(i32), array_type(i32)),
+        rows.days_before: (nodes, nodes, times, times, array_type(types.float32)),
     }
+    compile_once(kernels)
+
+
+def compile_once(kernels: dict[Any, tuple[Any, ...]]) -> None:
+    """Compile kernels for one signature each, unless that was done, and then for no other."""
     with _LOADING:
         for function, arguments in kernels.items():
             compiled = cast("Any", function)

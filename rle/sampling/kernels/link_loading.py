@@ -1,0 +1,26 @@
+"""Compile the kernels of link prediction, each for its one signature, when the first is needed."""
+
+from __future__ import annotations
+
+import functools
+
+from numba import types
+
+from rle.sampling.kernels import history
+from rle.sampling.kernels.loading import array_type, compile_once
+
+
+@functools.cache
+def load_links() -> None:
+    """Compile every kernel of link prediction, or read it from the cache; then compile no more."""
+    i64 = types.int64
+    nodes, times = array_type(types.int32, readonly=True), array_type(types.int64, readonly=True)
+    plans = array_type(types.int64, 2, readonly=True)
+    compile_once(
+        {
+            history.read_history: (
+                *(nodes, times, nodes, nodes, plans, plans, plans, nodes, times),
+                *(i64, i64),
+            ),
+        }
+    )

@@ -310,8 +310,13 @@ def _model_spec(
 def _plan(
     spec: DatasetSpec, config: TrainerConfig, alias: str, output: OutputConfig, *, embed: bool
 ) -> OutputPlan:
-    columns = [column for _, _, column, _ in spec.entities] if embed else []
-    return plan_outputs(output, config.connector, alias=alias, embed_columns=columns)
+    return plan_outputs(
+        output,
+        config.connector,
+        alias=alias,
+        entity_columns=[column for _, _, column, _ in spec.entities],
+        extract_embeddings=embed,
+    )
 
 
 @contextmanager

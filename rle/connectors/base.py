@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -10,7 +11,7 @@ from pydantic import JsonValue
 from rle.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -104,31 +105,61 @@ class Connector(Value, ABC):
         """Whether there is a source of this name."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewTable:
+    """A table to be made."""
+
+    name: str
+    """Full name, as `exists` understands it."""
+    schema: pa.Schema
+
+
 class CanWrite(ABC):
-    """A connector that can also create tables. Never replaces one."""
+    """A connector that can also create tables. Replaces none that it was not told to replace."""
 
     @abstractmethod
-    def can_create(self, table: str) -> None:
-        """Check cheaply, before a job starts, that `write` to this name would be let through.
+    def can_create(self, table: str, *, replace: bool = False) -> None:
+        """Check cheaply, before a job starts, that this name could be written to now.
+
+        Args:
+            table: Full name.
+            replace: Whether a table of this name may be there.
 
         Raises:
-            OutputExistsError: The name is taken.
+            OutputExistsError: The name is taken; with `replace`, by something that is no table.
             PermissionError: The place is not writable.
             UnknownNameError: The database or schema is not there.
         """
 
     @abstractmethod
+    def write_tables(
+        self,
+        tables: Sequence[NewTable],
+        rows: Iterable[tuple[int, pa.RecordBatch]],
+        *,
+        replacing: Collection[str] = (),
+    ) -> list[int]:
+        """Create several tables together: all of them whole, or nothing has changed.
+
+        All rows are gathered before the first table appears. Where the place cannot make several
+        appear in one instant, the last one appears last and, if it is replaced, goes first: whoever
+        sees it sees the others that belong to it.
+
+        Args:
+            tables: What to create. Each name is free, or is one of `replacing`.
+            rows: Batches, each with the position of its table in `tables`; in any order.
+            replacing: Tables that are gone afterwards where they are there now, whether or not
+                `tables` has a new one of the same name. Spelt as in `tables`.
+
+        Returns:
+            Rows of each table.
+
+        Raises:
+            OutputExistsError: A name is taken, also when it was taken while rows streamed in.
+            Exception: Whatever `rows` raises; nothing has changed then.
+        """
+
     def write(self, table: str, batches: Iterable[pa.RecordBatch], *, schema: pa.Schema) -> int:
-        """Create `table` with these rows, whole or not at all, and return the number of rows.
-
-        Raises:
-            OutputExistsError: The name is taken, also when it was taken while rows streamed in.
-        """
-
-    @abstractmethod
-    def drop(self, table: str) -> None:
-        """Remove a table that `write` made, to undo it when a later one fails.
-
-        Raises:
-            UnknownNameError: There is no such table.
-        """
+        """Create one table, whole or not at all; return its rows. See `write_tables`."""
+        (num_rows,) = self.write_tables([NewTable(table, schema)], ((0, b) for b in batches))
+        return num_rows

@@ -13,14 +13,14 @@ from pydantic import BeforeValidator, Field
 
 from rle.connectors import duckdb_sql as sql
 from rle.connectors.arrow import project, spread, take_runs
-from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector
+from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector, NewTable
 from rle.connectors.duckdb_file import check_file, open_file
 from rle.connectors.names import join, parse
-from rle.connectors.staging import stage
+from rle.connectors.staging import pour
 from rle.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 
 def _absolute(path: Any) -> Any:
@@ -126,39 +126,42 @@ class DuckDBConnector(Connector, CanWrite):
         with self._open() as con:
             return sql.find_table(con, schema, table) is not None
 
-    def can_create(self, table: str) -> None:
-        """Check that `write` to this name would be let through; see `CanWrite.can_create`."""
+    def can_create(self, table: str, *, replace: bool = False) -> None:
+        """Check that this name could be written to now; see `CanWrite.can_create`."""
         schema, name = self._own_part(table)
         check_file(self.database, write=True)
         with self._open() as con:
-            sql.check_free(con, table, schema, name)
+            sql.check_free(con, table, schema, name, replace=replace)
 
-    def write(self, table: str, batches: Iterable[pa.RecordBatch], *, schema: pa.Schema) -> int:
-        """Create a table in one transaction; see `CanWrite.write`.
+    def write_tables(
+        self,
+        tables: Sequence[NewTable],
+        rows: Iterable[tuple[int, pa.RecordBatch]],
+        *,
+        replacing: Collection[str] = (),
+    ) -> list[int]:
+        """Create tables in one transaction; see `CanWrite.write_tables`.
 
-        Rows are gathered in a file beside the database first, so that the database is open for
+        Rows are gathered in files beside the database first, so that the database is open for
         writing only as long as copying takes.
         """
-        self.can_create(table)
-        schema_name, name = self._own_part(table)
+        for table in tables:
+            self.can_create(table.name, replace=table.name in replacing)
         folder = Path(self.database).parent
         with tempfile.TemporaryDirectory(prefix=".rle-", dir=folder) as scratch:
-            staged = Path(scratch) / "rows.arrow"
-            num_rows = stage(staged, batches, schema)
-            with pa.memory_map(str(staged)) as file, self._open(write=True) as con:
-                sql.check_free(con, table, schema_name, name)
-                rows = pa.ipc.open_file(file)
-                full_name = sql.full_name(con, schema_name, name)
-                sql.create_table(con, table, rows.read_all().to_reader(), full_name)
+            files = [Path(scratch) / f"{index}.arrow" for index in range(len(tables))]
+            num_rows = pour(tables, files, rows, formats=[".arrow"] * len(tables))
+            with self._open(write=True) as con, sql.transaction(con):
+                for name in replacing:
+                    sql.drop_table(con, *self._own_part(name))
+                for table, file in zip(tables, files, strict=True):
+                    schema, name = self._own_part(table.name)
+                    sql.check_free(con, table.name, schema, name)
+                    with pa.memory_map(str(file)) as staged:
+                        incoming = pa.ipc.open_file(staged).read_all().to_reader()
+                        full_name = sql.full_name(con, schema, name)
+                        sql.create_table(con, table.name, incoming, full_name)
         return num_rows
-
-    def drop(self, table: str) -> None:
-        """Remove a table that `write` made; see `CanWrite.drop`."""
-        schema, name = self._own_part(table)
-        with self._open(write=True) as con:
-            if sql.find_table(con, schema, name) is None:
-                raise UnknownNameError("table", table, self._full_names(con))
-            con.execute(f"DROP TABLE {sql.full_name(con, schema, name)}")
 
     def _parse(self, source: str) -> tuple[str, str, str]:
         return parse(source, example=join(self.stem, "main", "orders"))

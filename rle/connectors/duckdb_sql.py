@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import duckdb
 from rle.connectors.arrow import plain_batches, plain_schema
 from rle.connectors.duckdb_file import BATCH_ROWS, select_list
 from rle.connectors.names import quote
+from rle.connectors.swap import taken
 from rle.errors import OutputExistsError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -46,15 +48,15 @@ def list_tables(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, bool]]:
 
 def find_table(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> Relation | None:
     """Return the table or view of this name in any case, None where there is none."""
-    wanted = (schema.casefold(), table.casefold())
-    for found_schema, found_table, is_table in list_tables(con):
-        if (found_schema.casefold(), found_table.casefold()) == wanted:
-            sql = full_name(con, found_schema, found_table)
-            described = con.sql(f"SELECT * FROM {sql} LIMIT 0").to_arrow_table()  # noqa: S608
-            # A column called rowid would hide the row numbers.
-            hidden = any(name.casefold() == "rowid" for name in described.schema.names)
-            return Relation(sql, plain_schema(described.schema), is_table and not hidden)
-    return None
+    found = _find(con, schema, table)
+    if found is None:
+        return None
+    found_schema, found_table, is_table = found
+    sql = full_name(con, found_schema, found_table)
+    described = con.sql(f"SELECT * FROM {sql} LIMIT 0").to_arrow_table()  # noqa: S608
+    # A column called rowid would hide the row numbers.
+    hidden = any(name.casefold() == "rowid" for name in described.schema.names)
+    return Relation(sql, plain_schema(described.schema), is_table and not hidden)
 
 
 def full_name(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> str:
@@ -98,8 +100,17 @@ def select_rows(
     yield from plain_batches(con.sql(query).to_arrow_reader(BATCH_ROWS), schema)
 
 
-def check_free(con: duckdb.DuckDBPyConnection, name: str, schema: str, table: str) -> None:
+def check_free(
+    con: duckdb.DuckDBPyConnection, name: str, schema: str, table: str, *, replace: bool = False
+) -> None:
     """Raise where a table cannot be created: its schema is not there, or its name is taken.
+
+    Args:
+        con: Connection.
+        name: Full name as the user wrote it, for the error.
+        schema: Schema part of it.
+        table: Table part of it.
+        replace: Whether a table (not a view) of this name may be there.
 
     Raises:
         UnknownNameError: There is no such schema.
@@ -113,14 +124,42 @@ def check_free(con: duckdb.DuckDBPyConnection, name: str, schema: str, table: st
     known = sorted(row[0] for row in rows)
     if schema.casefold() not in {k.casefold() for k in known}:
         raise UnknownNameError(f"schema for {name}", schema, known)
-    if find_table(con, schema, table) is not None:
-        raise OutputExistsError(_taken(name))
+    found = _find(con, schema, table)
+    if found is not None and replace and not found[2]:
+        raise OutputExistsError(f"{name} is a view, so it is not replaced. Choose another alias.")
+    if found is not None and not replace:
+        raise OutputExistsError(taken(name))
+
+
+@contextmanager
+def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Run the block in one transaction: all of it counts, or nothing where it raises."""
+    con.begin()
+    try:
+        yield
+        commit(con)
+    except BaseException:
+        with suppress(duckdb.Error):  # a commit that failed has ended the transaction itself
+            con.rollback()
+        raise
+
+
+def commit(con: duckdb.DuckDBPyConnection) -> None:
+    """Make what the transaction did visible to all, at once."""
+    con.commit()
+
+
+def drop_table(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
+    """Remove a table, where there is one of this name in any case."""
+    found = _find(con, schema, table)
+    if found is not None:
+        con.execute(f"DROP TABLE {full_name(con, found[0], found[1])}")
 
 
 def create_table(
     con: duckdb.DuckDBPyConnection, name: str, rows: pa.RecordBatchReader, sql: str
 ) -> None:
-    """Create a table from Arrow rows in one transaction.
+    """Create a table from Arrow rows.
 
     Args:
         con: Connection that may write.
@@ -135,10 +174,16 @@ def create_table(
         # The second: another thread of this process created it since the transaction began.
         if not any(why in str(error) for why in ("already exists", "conflict on create")):
             raise
-        raise OutputExistsError(_taken(name)) from error
+        raise OutputExistsError(taken(name)) from error
     finally:
-        con.unregister("rle_incoming")
+        with suppress(duckdb.Error):  # a transaction that has failed refuses that too
+            con.unregister("rle_incoming")
 
 
-def _taken(name: str) -> str:
-    return f"{name} exists already and is never overwritten. Choose another output alias."
+def _find(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> tuple[str, str, bool] | None:
+    """Schema, name and whether it is a table (not a view), of what has this name in any case."""
+    wanted = (schema.casefold(), table.casefold())
+    for found in list_tables(con):
+        if (found[0].casefold(), found[1].casefold()) == wanted:
+            return found
+    return None

@@ -13,13 +13,13 @@ from pydantic import BeforeValidator, model_validator
 
 from rle.connectors import csv_file, parquet_file
 from rle.connectors.arrow import project, spread, take_runs
-from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector
+from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector, NewTable
 from rle.connectors.names import join, parse
-from rle.connectors.staging import EXTENSIONS, check_file_free, write_file
+from rle.connectors.staging import EXTENSIONS, check_file_free, write_files
 from rle.errors import ConnectionError, PermissionError, UnknownNameError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 
 def _local_path(url: Any) -> Any:
@@ -133,26 +133,29 @@ class LocalConnector(Connector, CanWrite):
         """Whether there is such a file."""
         return self._path(source).is_file()
 
-    def can_create(self, table: str) -> None:
-        """Check that `write` to this name would be let through; see `CanWrite.can_create`."""
-        check_file_free(self._path(table))
+    def can_create(self, table: str, *, replace: bool = False) -> None:
+        """Check that this name could be written to now; see `CanWrite.can_create`."""
+        check_file_free(self._path(table), replace=replace)
 
-    def write(self, table: str, batches: Iterable[pa.RecordBatch], *, schema: pa.Schema) -> int:
-        """Create a file, whole or not at all; its ending chooses the format (.parquet, .csv, .pkl).
+    def write_tables(
+        self,
+        tables: Sequence[NewTable],
+        rows: Iterable[tuple[int, pa.RecordBatch]],
+        *,
+        replacing: Collection[str] = (),
+    ) -> list[int]:
+        """Create files, all or none; each ending chooses a format (.parquet, .csv, .pkl).
 
         In CSV, lists are written as JSON. A .pkl file holds a pickled pandas DataFrame. The folder
-        is made where it is missing. See `CanWrite.write`.
+        is made where it is missing. See `CanWrite.write_tables`.
         """
-        path = self._path(table)
-        check_file_free(path)
-        return write_file(path, batches, schema)
-
-    def drop(self, table: str) -> None:
-        """Remove a file that `write` made; see `CanWrite.drop`."""
-        path = self._path(table)
-        if not path.is_file():
-            raise UnknownNameError("file or table", table, self._known(table))
-        path.unlink()
+        for table in tables:
+            self.can_create(table.name, replace=table.name in replacing)
+        paths = [self._path(table.name) for table in tables]
+        # In the order of the tables, so that an old last table goes first.
+        old = [self._path(name) for name in replacing]
+        old.sort(key=lambda path: paths.index(path) if path in paths else -1)
+        return write_files(tables, paths, rows, replacing=old)
 
     def _path(self, source: str) -> Path:
         if source.endswith(EXTENSIONS):

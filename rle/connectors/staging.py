@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and never replace another."""
+"""Rows on their way into files: streamed into hidden ones, which get their names at the end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import errno
 import json
 import os
 import pickle
-import uuid
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,52 +15,91 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from rle.connectors.arrow import plain_batches
+from rle.connectors.swap import hidden, swap, taken
 from rle.errors import ConnectionError, OutputExistsError, PermissionError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from rle.connectors.base import NewTable
+
+    Write = Callable[[pa.RecordBatch], object]
 
 EXTENSIONS = (".parquet", ".csv", ".pkl")
 """Formats that rows can be written as."""
 
 
-def stage(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Write rows to an Arrow file that can be mapped into memory; return their number."""
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        return _pour(batches, schema, writer.write_batch)
+def pour(
+    tables: Sequence[NewTable],
+    files: Sequence[Path],
+    rows: Iterable[tuple[int, pa.RecordBatch]],
+    *,
+    formats: Sequence[str],
+) -> list[int]:
+    """Write each batch to the file of its table; return the rows of each.
+
+    Args:
+        tables: What the batches belong to.
+        files: Where each is written; nothing is there.
+        rows: Batches with the position of their table.
+        formats: ".arrow", which can be mapped into memory, or one of `EXTENSIONS`, per table.
+    """
+    num_rows = [0] * len(tables)
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(_WRITERS[suffix](file, table.schema))
+            for table, file, suffix in zip(tables, files, formats, strict=True)
+        ]
+        for index, batch in rows:
+            for plain in plain_batches([batch], tables[index].schema):
+                writers[index](plain)
+            num_rows[index] += batch.num_rows
+    return num_rows
 
 
-def write_file(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Write rows to a .parquet, .csv or .pkl file and return their number.
+def write_files(
+    tables: Sequence[NewTable],
+    paths: Sequence[Path],
+    rows: Iterable[tuple[int, pa.RecordBatch]],
+    *,
+    replacing: Sequence[Path] = (),
+) -> list[int]:
+    """Write tables to .parquet, .csv or .pkl files, all or none; return the rows of each.
 
-    The file appears under its name when it is complete, and only if the name is still free. In
-    CSV, lists are written as JSON. A .pkl file holds a pickled pandas DataFrame.
+    The files appear under their names when all are complete, and only if the names are free or in
+    `replacing`. In CSV, lists are written as JSON. A .pkl file holds a pickled pandas DataFrame.
 
     Raises:
-        OutputExistsError: The file is there, also when it appeared while rows streamed in.
+        OutputExistsError: A file is there, also when it appeared while rows streamed in.
         PermissionError: The folder is not writable.
         ConnectionError: The disk is full or fails.
     """
-    write = {".parquet": _write_parquet, ".csv": _write_csv, ".pkl": _write_pickle}[path.suffix]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _appearing(path) as scratch:
-            return write(scratch, batches, schema)
+        with ExitStack() as stack:
+            for path in paths:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = [stack.enter_context(_scratch(path)) for path in paths]
+            num_rows = pour(tables, scratch, rows, formats=[path.suffix for path in paths])
+            for file in scratch:
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
+            swap(list(zip(scratch, paths, strict=True)), replacing)
+            return num_rows
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise PermissionError(f"{path} cannot be written: {error.strerror}.") from error
+            raise PermissionError(f"{paths[-1]} cannot be written: {error.strerror}.") from error
         if isinstance(error, ConnectionError | PermissionError) or error.errno is None:
             raise
-        raise ConnectionError(f"{path} cannot be written: {error.strerror}.") from error
+        raise ConnectionError(f"{paths[-1]} cannot be written: {error.strerror}.") from error
 
 
-def check_file_free(path: Path) -> None:
-    """Raise where `write_file` would not be let through; cheap, leaves nothing behind."""
+def check_file_free(path: Path, *, replace: bool = False) -> None:
+    """Raise where `write_files` would not be let through; cheap, leaves nothing behind."""
     if path.suffix not in EXTENSIONS:
         raise ValidationError(f"Output file {path} must end in one of {', '.join(EXTENSIONS)}.")
-    if path.exists():
-        raise OutputExistsError(_taken(path))
+    if path.exists() and not (replace and path.is_file()):
+        raise OutputExistsError(taken(path))
     folder = path.parent
     while not folder.exists():
         folder = folder.parent
@@ -70,64 +108,54 @@ def check_file_free(path: Path) -> None:
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+def _scratch(path: Path) -> Iterator[Path]:
+    scratch = hidden(path, "part")
     try:
         yield scratch
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        _give_name(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def _give_name(scratch: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(scratch)  # unlike a rename, fails where the name is taken
-    except FileExistsError as error:
-        raise OutputExistsError(_taken(path)) from error
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-            raise
-        check_file_free(path)  # no hard links on this file system
-        scratch.rename(path)
+@contextmanager
+def _arrow(path: Path, schema: pa.Schema) -> Iterator[Write]:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        yield writer.write_batch
 
 
-def _write_parquet(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
+@contextmanager
+def _parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
     # Arrow cannot read back a fixed-size list that has NULLs, so vectors are written as lists.
-    schema = pa.schema(
+    lists = pa.schema(
         [
             (f.name, pa.list_(f.type.value_type) if pt.is_fixed_size_list(f.type) else f.type)
             for f in schema
         ]
     )
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        return _pour(batches, schema, writer.write_batch)
+    with pq.ParquetWriter(path, lists, compression="zstd") as writer:
+        yield lambda batch: writer.write_batch(next(plain_batches([batch], lists)))
 
 
-def _write_csv(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
+@contextmanager
+def _csv(path: Path, schema: pa.Schema) -> Iterator[Write]:
     flat = pa.schema([(f.name, pa.string() if _is_list(f.type) else f.type) for f in schema])
     with pc.CSVWriter(path, flat) as writer:
-        return _pour(batches, schema, lambda batch: writer.write_batch(_flatten(batch, flat)))
+        yield lambda batch: writer.write_batch(_flatten(batch, flat))
 
 
-def _write_pickle(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-    table = pa.Table.from_batches(plain_batches(batches, schema), schema=schema)
+@contextmanager
+def _pickle(path: Path, schema: pa.Schema) -> Iterator[Write]:
+    batches: list[pa.RecordBatch] = []
+    yield batches.append
     with path.open("wb") as file:
-        pickle.dump(table.to_pandas(), file)
-    return int(table.num_rows)
+        pickle.dump(pa.Table.from_batches(batches, schema=schema).to_pandas(), file)
 
 
-def _pour(
-    batches: Iterable[pa.RecordBatch],
-    schema: pa.Schema,
-    write: Callable[[pa.RecordBatch], object],
-) -> int:
-    num_rows = 0
-    for batch in plain_batches(batches, schema):
-        write(batch)
-        num_rows += batch.num_rows
-    return num_rows
+_WRITERS: Mapping[str, Callable[[Path, pa.Schema], AbstractContextManager[Write]]] = {
+    ".arrow": _arrow,
+    ".parquet": _parquet,
+    ".csv": _csv,
+    ".pkl": _pickle,
+}
 
 
 def _is_list(dtype: pa.DataType) -> bool:
@@ -145,7 +173,3 @@ def _flatten(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         for column in batch.columns
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _taken(path: Path) -> str:
-    return f"{path} exists already and is never overwritten. Choose another output alias."

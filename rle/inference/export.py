@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
+from rle.connectors.base import NewTable
 from rle.errors import ValidationError
 from rle.spec.output import OutputConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    import pyarrow as pa
 
     from rle.connectors.base import CanWrite, Connector
 
@@ -26,13 +24,16 @@ ALIAS = re.compile(r"[A-Za-z0-9]\w{0,99}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class OutputPlan:
-    """Where a prediction goes; every name was free when the plan was made."""
+    """Where a prediction goes; every name was free, or to be replaced, when the plan was made."""
 
     writer: CanWrite
     predictions: str
     """Full name of PREDICTIONS_<ALIAS>."""
     embeddings: Mapping[str, str]
     """Entity column to full name of EMBEDDINGS_<COLUMN>_<ALIAS>; empty where none are wanted."""
+    replacing: tuple[str, ...] = ()
+    """Every name this alias can have for this task, where older results are to be replaced: an
+    older embedding table goes too when none is wanted now."""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -41,8 +42,8 @@ class OutputPlan:
 
     def check_free(self) -> None:
         """Raise where one of the tables could not be created now; see `CanWrite.can_create`."""
-        for table in self.tables:
-            self.writer.can_create(table)
+        for table in dict.fromkeys((*self.replacing, *self.tables)):
+            self.writer.can_create(table, replace=bool(self.replacing))
 
 
 def plan_outputs(
@@ -50,7 +51,10 @@ def plan_outputs(
     connector: Connector,
     *,
     alias: str,
-    embed_columns: Sequence[str] = (),
+    entity_columns: Sequence[str] = (),
+    extract_embeddings: bool = False,
+    overwrite_results: bool = False,
+    sources: Collection[str] = (),
 ) -> OutputPlan:
     """Name the output tables and check that all of them can be created. Cheap; writes nothing.
 
@@ -58,11 +62,16 @@ def plan_outputs(
         output: The place.
         connector: What the place belongs to, unless it is a folder.
         alias: Last part of every name, in any case: letters, digits and underscores.
-        embed_columns: Entity columns whose embeddings are wanted too.
+        entity_columns: Entity columns of the task: one of a node task, source and target of a link
+            task.
+        extract_embeddings: Whether their embeddings are wanted too.
+        overwrite_results: Whether older tables of this alias are replaced.
+        sources: Names of the tables that the dataset reads; none of them is ever replaced.
 
     Raises:
-        ValidationError: The alias cannot be part of a table's name, or two tables would be one.
-        OutputExistsError: One of the tables is there. Nothing is ever overwritten.
+        ValidationError: The alias cannot be part of a table's name, two tables would be one, or one
+            to be replaced is a table of the dataset.
+        OutputExistsError: One of the tables is there, and overwriting was not asked for.
         PermissionError: The place is not writable.
     """
     if not isinstance(alias, str) or not ALIAS.fullmatch(alias):
@@ -74,19 +83,36 @@ def plan_outputs(
         raise ValidationError(
             f"output_config must be an OutputConfig, such as OutputConfig.local, not {output!r}."
         )
-    names = {column: f"{EMBEDDINGS}_{_in_name(column)}_{alias.upper()}" for column in embed_columns}
-    if len(set(names.values())) < len(names):
+    embeddings = {
+        column: output.table(f"{EMBEDDINGS}_{_in_name(column)}_{alias.upper()}")
+        for column in entity_columns
+    }
+    if extract_embeddings and len(set(embeddings.values())) < len(embeddings):
         raise ValidationError(
-            f"Embeddings of columns {list(embed_columns)} would have the same table name "
-            f"{next(iter(names.values()))!r}. Rename one of the columns in a view."
+            f"Embeddings of columns {list(entity_columns)} would have the same table name "
+            f"{next(iter(embeddings.values()))!r}. Rename one of the columns in a view."
         )
+    predictions = output.table(f"{PREDICTIONS}_{alias.upper()}")
+    replacing = tuple(dict.fromkeys((*embeddings.values(), predictions)))
     plan = OutputPlan(
         writer=output.writer(connector),
-        predictions=output.table(f"{PREDICTIONS}_{alias.upper()}"),
-        embeddings={column: output.table(name) for column, name in names.items()},
+        predictions=predictions,
+        embeddings=embeddings if extract_embeddings else {},
+        replacing=replacing if overwrite_results else (),
     )
+    _check_not_read(plan, sources)
     plan.check_free()
     return plan
+
+
+def _check_not_read(plan: OutputPlan, sources: Collection[str]) -> None:
+    read = {source.casefold() for source in sources}
+    for table in plan.replacing:
+        if table.casefold() in read:
+            raise ValidationError(
+                f"overwrite_results=True would replace {table}, which the dataset reads. Choose "
+                "another output alias."
+            )
 
 
 def _in_name(column: str) -> str:
@@ -97,65 +123,22 @@ def _in_name(column: str) -> str:
 def export(
     plan: OutputPlan,
     schemas: Sequence[pa.Schema],
-    rows: Iterable[Sequence[pa.RecordBatch]],
-) -> int:
-    """Create the tables of `plan` from one stream of rows; all of them or none.
-
-    One table is streamed into place. Several are gathered in files first, since a warehouse takes
-    one at a time, and created when the last row is there. What was created is removed again when
-    a later one fails. A process killed in between leaves embeddings without predictions, never
-    predictions without embeddings, and never part of a table.
+    rows: Iterable[tuple[int, pa.RecordBatch]],
+) -> list[int]:
+    """Create the tables of `plan` from one stream of rows; all of them or none, together.
 
     Args:
         plan: What to create; checked again, since time has passed.
         schemas: Columns of each table, in the order of `plan.tables`.
-        rows: For each step, one batch per table, in the same order.
+        rows: Batches, each with the position of its table.
 
     Returns:
-        Rows of the prediction table.
+        Rows of each table.
 
     Raises:
         OutputExistsError: A table came into being meanwhile; it is left alone.
-        Exception: Whatever `rows` raises; no table is there then.
+        Exception: Whatever `rows` raises; nothing has changed then.
     """
     plan.check_free()
-    if len(plan.tables) == 1:
-        return plan.writer.write(plan.tables[0], (step[0] for step in rows), schema=schemas[0])
-    with tempfile.TemporaryDirectory(prefix="rle-export-") as scratch:
-        files = [Path(scratch) / f"{index}.arrow" for index in range(len(schemas))]
-        _gather(files, schemas, rows)
-        return _create(plan, files, schemas)
-
-
-def _gather(
-    files: Sequence[Path], schemas: Sequence[pa.Schema], rows: Iterable[Sequence[pa.RecordBatch]]
-) -> None:
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(pa.ipc.new_file(str(file), schema))
-            for file, schema in zip(files, schemas, strict=True)
-        ]
-        for step in rows:
-            for writer, batch in zip(writers, step, strict=True):
-                writer.write_batch(batch)
-
-
-def _create(plan: OutputPlan, files: Sequence[Path], schemas: Sequence[pa.Schema]) -> int:
-    created: list[str] = []
-    num_rows = 0
-    try:
-        for table, file, schema in zip(plan.tables, files, schemas, strict=True):
-            num_rows = plan.writer.write(table, _batches(file), schema=schema)
-            created.append(table)
-    except BaseException:  # Ctrl-C too: half an output must not stay
-        for table in reversed(created):
-            plan.writer.drop(table)
-        raise
-    return num_rows
-
-
-def _batches(file: Path) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(file)) as source:
-        reader = pa.ipc.open_file(source)
-        for index in range(reader.num_record_batches):
-            yield reader.get_batch(index)
+    tables = [NewTable(*pair) for pair in zip(plan.tables, schemas, strict=True)]
+    return plan.writer.write_tables(tables, rows, replacing=plan.replacing)

@@ -114,11 +114,11 @@ def write_predictions(
         tables.insert(0, EmbeddingColumns(keys, model.spec.channels))
     scores: list[np.ndarray] = []
     with contextlib.closing(loader):
-        num_rows = export(plan, [t.schema for t in tables], _rows(blocks, tables, scores))
+        written = export(plan, [t.schema for t in tables], _rows(blocks, tables, scores))
     for table in plan.tables:
         on_event(ArtifactEvent(name=_kind(plan, table), location=table))
     return PredictionResult(
-        num_rows=num_rows,
+        num_rows=written[-1],
         num_unknown=split.num_unknown,
         export_paths={"predictions": plan.predictions, "embeddings": dict(plan.embeddings)},
         test_metrics=_measure(split, codec, scores, dataset.task.metric, on_event),
@@ -129,11 +129,12 @@ def _rows(
     blocks: Iterator[ScoreBlock],
     tables: list[EmbeddingColumns | PredictionColumns],
     scores: list[np.ndarray],
-) -> Iterator[list[pa.RecordBatch]]:
+) -> Iterator[tuple[int, pa.RecordBatch]]:
     """One batch per table and block; the scores of known rows are kept for the metrics."""
     for block in blocks:
         scores.append(block.scores[block.is_known])
-        yield [table.batch(block) for table in tables]
+        for index, table in enumerate(tables):
+            yield index, table.batch(block)
 
 
 def _kind(plan: OutputPlan, table: str) -> str:

@@ -6,19 +6,21 @@ import itertools
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pydantic
 import pytest
 
-from rle.connectors.base import Chunk, Connector
+from rle.connectors import duckdb_sql as sql
+from rle.connectors.base import Chunk, Connector, NewTable
 from rle.connectors.registry import AnyConnector
 from rle.errors import OutputExistsError, UnknownNameError, ValidationError
 from tests.connectors.warehouse import WAREHOUSES, every_type, failing, numbers, read_all
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.connectors.warehouse import Warehouse
 
@@ -241,3 +243,131 @@ def test_a_failed_write_leaves_nothing(warehouse: Warehouse) -> None:
         warehouse.writer().write(table, failing(numbers(500)), schema=numbers(0).schema)
     assert not warehouse.connector().exists(table)
     assert warehouse.leftovers() == before
+
+
+PAIR = ("EMBEDDINGS_JUNE", "PREDICTIONS_JUNE")
+
+
+def put_pair(warehouse: Warehouse, num_rows: int, **options: object) -> list[int]:
+    """Write both tables, each with `num_rows` rows, in turns."""
+    tables = [NewTable(warehouse.name(name), numbers(0).schema) for name in PAIR]
+    batches = numbers(num_rows).to_batches(100)
+    rows = [(index, batch) for batch in batches for index in (1, 0)]
+    return warehouse.writer().write_tables(tables, rows, **options)
+
+
+def rows_of_pair(warehouse: Warehouse) -> list[int | None]:
+    connector = warehouse.connector()
+    names = [warehouse.name(name) for name in PAIR]
+    return [connector.num_rows(name) if connector.exists(name) else None for name in names]
+
+
+def test_several_tables_appear_together(warehouse: Warehouse) -> None:
+    before = warehouse.leftovers()
+    assert put_pair(warehouse, 250) == [250, 250]
+    assert rows_of_pair(warehouse) == [250, 250]
+    table = warehouse.name(PAIR[0])
+    assert read_all(warehouse.connector(), table, ["id"], 9999).equals(numbers(250).select(["id"]))
+    assert len(warehouse.leftovers() - before) in {0, 2}
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_of_several_tables_none_appears_where_one_name_is_taken(
+    warehouse: Warehouse, taken: int
+) -> None:
+    warehouse.put(PAIR[taken], numbers(7))
+    before = warehouse.leftovers()
+    with pytest.raises(OutputExistsError, match="never overwritten"):
+        put_pair(warehouse, 5)
+    assert rows_of_pair(warehouse) == [7 if taken == i else None for i in (0, 1)]
+    assert warehouse.leftovers() == before
+
+
+def test_a_name_taken_meanwhile_undoes_all_tables(warehouse: Warehouse) -> None:
+    tables = [NewTable(warehouse.name(name), numbers(0).schema) for name in PAIR]
+
+    def rows():
+        yield from ((i, batch) for i in (0, 1) for batch in numbers(5).to_batches())
+        warehouse.writer().write(tables[1].name, numbers(7).to_batches(), schema=tables[1].schema)
+
+    with pytest.raises(OutputExistsError):
+        warehouse.writer().write_tables(tables, rows())
+    assert rows_of_pair(warehouse) == [None, 7]
+
+
+def test_told_to_replace_it_replaces_and_removes(warehouse: Warehouse) -> None:
+    put_pair(warehouse, 5)
+    after_first = warehouse.leftovers()
+    names = [warehouse.name(name) for name in PAIR]
+    writer = warehouse.writer()
+    for name in names:
+        writer.can_create(name, replace=True)
+    put_pair(warehouse, 8, replacing=names)
+    assert rows_of_pair(warehouse) == [8, 8]
+    assert warehouse.leftovers() == after_first
+    # Only one of the two is written now; the other would be a table of another run.
+    alone, old = [NewTable(names[1], numbers(0).schema)], names
+    writer.write_tables(alone, ((0, b) for b in numbers(3).to_batches()), replacing=old)
+    assert rows_of_pair(warehouse) == [None, 3]
+
+
+def test_a_name_to_replace_may_be_free(warehouse: Warehouse) -> None:
+    put_pair(warehouse, 5, replacing=[warehouse.name(name) for name in PAIR])
+    assert rows_of_pair(warehouse) == [5, 5]
+
+
+def test_rows_that_fail_replace_nothing(warehouse: Warehouse) -> None:
+    put_pair(warehouse, 5)
+    before = warehouse.leftovers()
+    tables = [NewTable(warehouse.name(name), numbers(0).schema) for name in PAIR]
+    rows = ((0, batch) for batch in failing(numbers(500)))
+    with pytest.raises(RuntimeError, match="the model broke"):
+        warehouse.writer().write_tables(tables, rows, replacing=[t.name for t in tables])
+    assert rows_of_pair(warehouse) == [5, 5]
+    assert warehouse.leftovers() == before
+
+
+@pytest.mark.parametrize("old", [None, 5])
+def test_an_error_at_any_step_of_the_swap_changes_nothing(
+    warehouse: Warehouse,
+    old: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if old is not None:
+        put_pair(warehouse, old)
+    before = warehouse.leftovers()
+    names = [warehouse.name(name) for name in PAIR]
+    failed = 0
+    for step in itertools.count():
+        with monkeypatch.context() as patch:
+            calls = interrupt_at(step, patch)
+            try:
+                put_pair(warehouse, 8, replacing=names if old else ())
+            except KeyboardInterrupt:
+                assert rows_of_pair(warehouse) == [old, old]
+                assert warehouse.leftovers() == before
+                failed += 1
+                continue
+        assert next(calls) == step  # there is no further one
+        break
+    assert rows_of_pair(warehouse) == [8, 8]
+    assert failed >= (4 if old else 2)
+
+
+def interrupt_at(step: int, patch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Press Ctrl-C at the call number `step` of those that make or remove a table."""
+    calls = itertools.count()
+
+    def interrupted_once(real):
+        def call(*arguments, **options):
+            if next(calls) == step:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        return call
+
+    for owner, names in ((Path, ("rename", "hardlink_to")), (sql, ("drop_table", "create_table"))):
+        for name in names:
+            patch.setattr(owner, name, interrupted_once(getattr(owner, name)))
+    patch.setattr(sql, "commit", interrupted_once(sql.commit))
+    return calls

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -21,10 +22,12 @@ def steps(num_steps=3, *, fail_at=None):
             raise RuntimeError("the model fell over")
         keys = pa.array([2 * step, 2 * step + 1], pa.int64())
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(4, np.float32)), 2)
-        yield (
-            pa.RecordBatch.from_arrays([keys, vectors], schema=EMBEDDINGS),
-            pa.RecordBatch.from_arrays([keys, keys], schema=PREDICTIONS),
-        )
+        yield 0, pa.RecordBatch.from_arrays([keys, vectors], schema=EMBEDDINGS)
+        yield 1, pa.RecordBatch.from_arrays([keys, keys], schema=PREDICTIONS)
+
+
+def predictions_alone(**options):
+    return ((0, batch) for table, batch in steps(**options) if table == 1)
 
 
 @pytest.fixture
@@ -44,8 +47,10 @@ def exists(place, connector, name):
 
 
 def test_both_tables_appear_with_all_rows(place, connector):
-    plan = plan_outputs(place, connector, alias="may", embed_columns=["customer_id"])
-    assert export(plan, [EMBEDDINGS, PREDICTIONS], steps()) == 6
+    plan = plan_outputs(
+        place, connector, alias="may", entity_columns=["customer_id"], extract_embeddings=True
+    )
+    assert export(plan, [EMBEDDINGS, PREDICTIONS], steps()) == [6, 6]
     writer = place.writer(connector)
     assert plan.predictions == place.table("PREDICTIONS_MAY")
     assert plan.embeddings == {"customer_id": place.table("EMBEDDINGS_CUSTOMER_ID_MAY")}
@@ -55,15 +60,20 @@ def test_both_tables_appear_with_all_rows(place, connector):
 
 def test_predictions_alone_stream_into_place(place, connector):
     plan = plan_outputs(place, connector, alias="may")
-    assert export(plan, [PREDICTIONS], ((p,) for _, p in steps())) == 6
+    assert export(plan, [PREDICTIONS], predictions_alone()) == [6]
     assert not exists(place, connector, "EMBEDDINGS_CUSTOMER_ID_MAY")
 
 
 @pytest.mark.parametrize("with_embeddings", [True, False])
 def test_a_model_that_fails_leaves_no_table(place, connector, with_embeddings):
-    columns = ["customer_id"] if with_embeddings else []
-    plan = plan_outputs(place, connector, alias="may", embed_columns=columns)
-    rows = steps(fail_at=2) if with_embeddings else ((p,) for _, p in steps(fail_at=2))
+    plan = plan_outputs(
+        place,
+        connector,
+        alias="may",
+        entity_columns=["customer_id"],
+        extract_embeddings=with_embeddings,
+    )
+    rows = steps(fail_at=2) if with_embeddings else predictions_alone(fail_at=2)
     schemas = [EMBEDDINGS, PREDICTIONS] if with_embeddings else [PREDICTIONS]
     with pytest.raises(RuntimeError, match="fell over"):
         export(plan, schemas, rows)
@@ -72,7 +82,9 @@ def test_a_model_that_fails_leaves_no_table(place, connector, with_embeddings):
 
 
 def test_a_name_taken_while_rows_streamed_undoes_what_was_written(place, connector):
-    plan = plan_outputs(place, connector, alias="may", embed_columns=["customer_id"])
+    plan = plan_outputs(
+        place, connector, alias="may", entity_columns=["customer_id"], extract_embeddings=True
+    )
     mine = pa.RecordBatch.from_arrays([pa.array([7]), pa.array([7])], schema=PREDICTIONS)
 
     def rows():
@@ -90,7 +102,9 @@ def test_a_taken_alias_is_refused_before_any_work(place, connector, taken):
     writer = place.writer(connector)
     writer.write(place.table(taken), [], schema=PREDICTIONS)
     with pytest.raises(OutputExistsError, match=taken):
-        plan_outputs(place, connector, alias="May", embed_columns=["customer_id"])
+        plan_outputs(
+            place, connector, alias="May", entity_columns=["customer_id"], extract_embeddings=True
+        )
 
 
 @pytest.mark.parametrize("alias", ["", "a b", "a.b", "../x", "_x", "a'b", "naïve", "x" * 101, None])
@@ -108,14 +122,18 @@ def test_a_schema_that_is_not_there_is_refused_before_any_work(connector):
 
 def test_columns_with_odd_characters_get_a_name_a_file_can_have(connector, tmp_path):
     place = OutputConfig.local(artifacts_dir=tmp_path)
-    plan = plan_outputs(place, connector, alias="may", embed_columns=["kunde/id nr"])
+    plan = plan_outputs(
+        place, connector, alias="may", entity_columns=["kunde/id nr"], extract_embeddings=True
+    )
     assert plan.embeddings["kunde/id nr"].endswith("/EMBEDDINGS_KUNDE_ID_NR_MAY.parquet")
 
 
 def test_columns_that_would_share_a_table_are_refused(connector, tmp_path):
     place = OutputConfig.local(artifacts_dir=tmp_path)
     with pytest.raises(ValidationError, match="same table name"):
-        plan_outputs(place, connector, alias="may", embed_columns=["a-b", "a_b"])
+        plan_outputs(
+            place, connector, alias="may", entity_columns=["a-b", "a_b"], extract_embeddings=True
+        )
 
 
 def test_two_jobs_with_one_alias_cannot_both_win(place, connector):
@@ -124,7 +142,7 @@ def test_two_jobs_with_one_alias_cannot_both_win(place, connector):
 
     def work(plan):
         try:
-            outcomes.append(export(plan, [PREDICTIONS], ((p,) for _, p in steps())))
+            outcomes.extend(export(plan, [PREDICTIONS], predictions_alone()))
         except OutputExistsError:
             outcomes.append("taken")
 
@@ -134,3 +152,47 @@ def test_two_jobs_with_one_alias_cannot_both_win(place, connector):
     for thread in threads:
         thread.join()
     assert sorted(map(str, outcomes)) == ["6", "taken"]
+
+
+def write_all(place, connector, num_steps, **options):
+    options = {"alias": "may", "entity_columns": ["customer_id"]} | options
+    plan = plan_outputs(place, connector, **options)
+    if plan.embeddings:
+        return export(plan, [EMBEDDINGS, PREDICTIONS], steps(num_steps))
+    return export(plan, [PREDICTIONS], predictions_alone(num_steps=num_steps))
+
+
+def test_asked_to_overwrite_it_leaves_no_table_of_the_older_run(place, connector):
+    write_all(place, connector, 3, extract_embeddings=True)
+    write_all(place, connector, 2, overwrite_results=True)
+    assert place.writer(connector).num_rows(place.table("PREDICTIONS_MAY")) == 4
+    assert not exists(place, connector, "EMBEDDINGS_CUSTOMER_ID_MAY")
+    write_all(place, connector, 1, overwrite_results=True, extract_embeddings=True)
+    assert place.writer(connector).num_rows(place.table("PREDICTIONS_MAY")) == 2
+    assert exists(place, connector, "EMBEDDINGS_CUSTOMER_ID_MAY")
+
+
+def test_overwriting_that_fails_keeps_the_older_run(place, connector):
+    write_all(place, connector, 3, extract_embeddings=True)
+    plan = plan_outputs(place, connector, alias="may", overwrite_results=True)
+    with pytest.raises(RuntimeError, match="fell over"):
+        export(plan, [PREDICTIONS], predictions_alone(fail_at=2))
+    assert place.writer(connector).num_rows(place.table("PREDICTIONS_MAY")) == 6
+    assert exists(place, connector, "EMBEDDINGS_CUSTOMER_ID_MAY")
+
+
+def test_a_table_that_the_dataset_reads_is_not_overwritten(place, connector):
+    read = [place.table("predictions_may"), place.table("orders")]
+    if place.place == "warehouse":
+        read = [name.upper() for name in read]
+    with pytest.raises(ValidationError, match="which the dataset reads"):
+        plan_outputs(place, connector, alias="may", overwrite_results=True, sources=read)
+    plan_outputs(place, connector, alias="june", overwrite_results=True, sources=read)
+
+
+def test_a_view_is_not_overwritten(connector):
+    with duckdb.connect(connector.database) as con:
+        con.execute("CREATE VIEW PREDICTIONS_MAY AS SELECT 1 AS a")
+    place = OutputConfig.warehouse(database_name="shop", schema_name="main")
+    with pytest.raises(OutputExistsError, match="is a view"):
+        plan_outputs(place, connector, alias="may", overwrite_results=True)

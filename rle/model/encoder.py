@@ -43,8 +43,16 @@ class TreeEncoder(nn.Module):
         self.head = Head(spec, num_outputs=num_outputs)
         self.shortcut = Shortcut(spec, num_outputs=num_outputs) if spec.head_shortcut else None
 
+    def name_rows(self, snapshot: Snapshot) -> None:
+        """Say whose the learnt vectors of rows are; once, before training."""
+        for module in self.inputs:
+            assert isinstance(module, TableInput)
+            if module.encoder.row_vectors is not None:
+                module.encoder.row_vectors.name_rows(snapshot.tables[module.table])
+
     def bind(self, snapshot: Snapshot) -> None:
-        """Learn which code of `snapshot` is which value of the vocabularies.
+        """Learn which code of `snapshot` is which value of the vocabularies, and whose vectors are
+        whose.
 
         Raises:
             ValidationError: The snapshot has other columns or relations than the model was made

@@ -21,6 +21,7 @@ from torch.nn import functional
 from rle.ingest.stats import NUM_QUANTILES
 from rle.model.dropout import MaskDropout, ValueDropout
 from rle.model.fused import norm_relu
+from rle.model.row_vectors import RowVectors
 from rle.model.segments import bag_sum
 from rle.model.spec import NUM_RESERVED
 from rle.model.time import CALENDAR_DIMS, calendar_features
@@ -188,7 +189,7 @@ class Vocabulary(nn.Module):
 
 
 class TableEncoder(nn.Module):
-    """Distinct rows of one table -> float32 [U, channels], not below zero."""
+    """Distinct rows of one table -> float32 [U, channels], not below zero but for their vectors."""
 
     def __init__(self, layout: TableLayout, stats: TableStats, spec: GraphModelSpec) -> None:
         super().__init__()
@@ -210,6 +211,10 @@ class TableEncoder(nn.Module):
         self.norm = nn.LayerNorm(spec.channels)
         self.value_dropout = ValueDropout(spec.category_dropout, seed=spec.seed)
         self.row_dropout = MaskDropout(spec.node_dropout, spec.channels, seed=spec.seed)
+        num_rows = dict(spec.shallow_rows).get(layout.name)
+        self.row_vectors: RowVectors | None = None
+        if num_rows is not None:
+            self.row_vectors = RowVectors(num_rows, spec.channels, key=layout.key_columns[0])
 
     @property
     def num_numeric(self) -> int:
@@ -221,9 +226,15 @@ class TableEncoder(nn.Module):
         self.codes.bind([store.dictionary(column) for column in self.codes.columns])
         for vocabulary in self._list_vocabularies():
             vocabulary.bind([store.dictionary(column) for column in vocabulary.columns])
+        if self.row_vectors is not None:
+            self.row_vectors.bind(store)
 
     def forward(self, rows: TensorRows) -> Tensor:
         """Encode U rows."""
+        encoded = self._encode(rows)
+        return encoded if self.row_vectors is None else encoded + self.row_vectors(rows.rows)
+
+    def _encode(self, rows: TensorRows) -> Tensor:
         total = self._numeric(rows)
         if self.categories is not None:
             ids = self.value_dropout(self.codes(rows.codes), self.codes.unknown, rows.rows)

@@ -42,7 +42,9 @@ class TableInput(nn.Module):
         targets = (spec.graph.table(r.target) for r in spec.counted_relations(table))
         timed_dims = AGE_DIMS + len(spec.count_windows_h)
         self.count_dims = [COUNT_DIMS + timed_dims * t.has_time for t in targets]
+        self.marks_seeds = spec.id_awareness and table == spec.entity_table
         num_extra = AGE_DIMS * (self.has_ages + self.num_stamps) + sum(self.count_dims)
+        num_extra += self.marks_seeds
         self.out_weight = uniform(spec.channels, spec.channels)
         self.out_bias = nn.Parameter(torch.zeros(spec.channels))
         self.extra_weight = uniform(num_extra, spec.channels) if num_extra else None
@@ -77,12 +79,14 @@ class TableInput(nn.Module):
     def extra_features(self, batch: TensorBatch, key: FrontierKey) -> Tensor:
         """Features of nodes that depend on their seed, float32 [N, E].
 
-        The age of the row, the ages of its datetime columns, then, for nodes that were expanded,
-        count and age of the newest visible row of each relation. The deepest nodes lack the last
-        group, which is why it comes last.
+        Whether it is the seed's own row, the age of the row, the ages of its datetime columns,
+        then, for nodes that were expanded, count and age of the newest visible row of each
+        relation. The deepest nodes lack the last group, which is why it comes last.
         """
         index = batch.index[key]
         parts: list[Tensor] = []
+        if self.marks_seeds:
+            parts.append(self._is_seed(batch, key))
         if self.has_ages:
             parts.append(age_features(batch.ages[key]))
         if self.num_stamps:
@@ -101,6 +105,11 @@ class TableInput(nn.Module):
         if not parts:
             return torch.empty(index.shape[0], 0, device=index.device)
         return torch.cat(parts, dim=1)
+
+    def _is_seed(self, batch: TensorBatch, key: FrontierKey) -> Tensor:
+        """Whether each node is the row that its tree is for, float32 [N, 1]."""
+        own = batch.index[0, self.table].index_select(0, batch.seed[key])
+        return (batch.index[key] == own).float().unsqueeze(1)
 
 
 def _counts(hop: TensorHop) -> Tensor:

@@ -43,8 +43,13 @@ class LinkModel(nn.Module):
             self.target_tower = TreeEncoder(spec.target_tower, num_outputs=spec.width)
             self.pairs = PairTerm(spec) if spec.paths else None
 
+    def name_rows(self, snapshot: Snapshot) -> None:
+        """Say whose the learnt vectors of rows are; once, before training."""
+        self.source_tower.name_rows(snapshot)
+        self.target_tower.name_rows(snapshot)
+
     def bind(self, snapshot: Snapshot) -> None:
-        """Learn which code of `snapshot` is which value of the vocabularies.
+        """Learn which code of `snapshot` is which value, and whose vectors are whose.
 
         Raises:
             ValidationError: The snapshot has other columns or relations than the model was made

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Self
 from pydantic import model_validator
 
 from rle.errors import ValidationError
+from rle.model.row_vectors import RowCounts, check_counted
 from rle.model.spec import GraphModelSpec
+from rle.spec.metric import DEFAULT_EVAL_AT_K
 from rle.values import TaskType
 
 if TYPE_CHECKING:
@@ -56,13 +58,16 @@ class LinkModelSpec(GraphModelSpec):
         task_type: TaskType,
         paths: tuple[tuple[int, ...], ...],
         metric: EvaluationMetric,
+        shallow_rows: RowCounts = (),
     ) -> LinkModelSpec:
-        """Take from `config` what shapes a model.
+        """Take from `config` what shapes a model; see the fields for the rest.
 
         Raises:
             ValidationError: Met targets are to be ranked, but no path leads to any.
         """
-        own = set(GraphModelSpec.model_fields) - {"graph", "stats", "entity_table"}
+        check_counted(config, shallow_rows)
+        own = set(GraphModelSpec.model_fields)
+        own -= {"graph", "stats", "entity_table", "shallow_rows"}
         return cls(
             graph=graph,
             stats=stats,
@@ -71,7 +76,8 @@ class LinkModelSpec(GraphModelSpec):
             task_type=task_type,
             paths=paths,
             metric=metric.name,
-            k=metric.eval_at_k or 1,
+            k=metric.eval_at_k or DEFAULT_EVAL_AT_K,
+            shallow_rows=shallow_rows,
             **{name: getattr(config, name) for name in own},
         )
 
@@ -89,5 +95,7 @@ class LinkModelSpec(GraphModelSpec):
     def target_tower(self) -> GraphModelSpec:
         """What the target tower is made of."""
         own = {name: getattr(self, name) for name in GraphModelSpec.model_fields}
-        own |= {"entity_table": self.target_table, "seed": self.seed + TARGET_SEED}
+        # Only sources are marked in their trees.
+        own |= {"entity_table": self.target_table, "id_awareness": False}
+        own |= {"seed": self.seed + TARGET_SEED}
         return GraphModelSpec(**own)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from rle.errors import ValidationError
 from rle.graph.schema import GraphSchema, Relation
 from rle.ingest.labels import LabelCodec
 from rle.ingest.stats import CategoryStats, DatasetStats, NumberStats
+from rle.model.row_vectors import RowCounts, check_counted
 from rle.spec.config import Aggregation, nanoseconds
 from rle.values import TaskType, Value
 
@@ -54,6 +54,10 @@ class GraphModelSpec(Value):
     head_shortcut: bool = True
     min_category_count: int = 10
     max_categories: int = 2000
+    id_awareness: bool = False
+    shallow_rows: RowCounts = ()
+    """Tables whose rows have a learnt vector each, and of how many rows: those that training may
+    see, the oldest of the table."""
 
     @property
     def windows(self) -> tuple[int, ...]:
@@ -147,26 +151,20 @@ class ModelSpec(GraphModelSpec):
         entity_table: str,
         labels: LabelCodec,
         metric: str,
+        shallow_rows: RowCounts = (),
     ) -> ModelSpec:
-        """Take from `config` what shapes a model.
-
-        Raises:
-            ValidationError: `config.shallow_embeddings_list` is not empty, which node tasks on
-                unseen rows cannot use.
-        """
-        if config.shallow_embeddings_list:
-            raise ValidationError(
-                f"TrainerConfig.shallow_embeddings_list is {list(config.shallow_embeddings_list)}, "
-                "but learnt row vectors are not available for node tasks. Leave it empty."
-            )
-        own = set(cls.model_fields) - {"graph", "stats", "entity_table", "labels", "metric"}
+        """Take from `config` what shapes a model; the rest are the fields of the same names."""
+        check_counted(config, shallow_rows)
+        given = {"graph", "stats", "entity_table", "labels", "metric", "shallow_rows"}
+        own = set(cls.model_fields) - given
         return cls(
             graph=graph,
             stats=stats,
             entity_table=entity_table,
             labels=labels,
             metric=metric,
-            **{name: getattr(config, name) for name in own},
+            shallow_rows=shallow_rows,
+            **({name: getattr(config, name) for name in own} | clamp_bounds(config, labels)),
         )
 
     @property
@@ -179,3 +177,11 @@ class ModelSpec(GraphModelSpec):
         """Columns of the model's output: one per class, or one."""
         several = (TaskType.MULTICLASS_CLASSIFICATION, TaskType.MULTILABEL_CLASSIFICATION)
         return len(self.labels.classes) if self.task_type in several else 1
+
+
+def clamp_bounds(config: TrainerConfig, labels: LabelCodec) -> dict[str, float | None]:
+    """Return `clamp_min` and `clamp_max`, for clamp="auto" as the training labels have them."""
+    low, high = config.clamp_min, config.clamp_max
+    if config.clamp == "auto" and labels.percentiles is not None:
+        low, high = labels.percentiles
+    return {"clamp_min": low, "clamp_max": high}

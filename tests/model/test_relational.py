@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rle.errors import InternalError, ValidationError
+from rle.errors import InternalError
 from rle.model import inputs
 from rle.model.heads import Objective
 from rle.model.relational import ModelSpec, RelationalModel
@@ -287,8 +287,10 @@ def test_from_config_takes_every_knob_that_shapes_a_model(tmp_path):
     assert (spec.channels, spec.num_layers, spec.clamp_max) == (32, 2, None)
     assert spec.windows == config.windows == (1_800 * 10**9, 172_800 * 10**9)
     assert ModelSpec.from_json(spec.to_json()) == spec
-    with pytest.raises(ValidationError, match="shallow_embeddings_list"):
-        ModelSpec.from_config(config.replace(shallow_embeddings_list=("items",)), **parts)
+    shallow = config.replace(shallow_embeddings_list=("items",))
+    assert ModelSpec.from_config(shallow, **parts, shallow_rows=(("items", 7),)).shallow_rows
+    with pytest.raises(InternalError, match="items"):
+        ModelSpec.from_config(shallow, **parts)
 
 
 def test_no_statistics_of_unreachable_tables_are_kept_as_weights():

@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-import yaml
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
 from rle.graph.task import read_split
-from rle.inference.export import plan_outputs
 from rle.inference.model_folder import ModelManifest, load_model, save_model
+from rle.inference.prepare import check_labelled, plan_request, prepare
 from rle.inference.write import PredictionResult, write_predictions
 from rle.model.spec import ModelSpec
 from rle.runs.curve import draw_curve
 from rle.runs.events import (
     ArtifactEvent,
-    EventLog,
     MetricEvent,
     ProgressEvent,
     ReportEvent,
     WarningEvent,
+    best_metric_name,
     metric_name,
     read_events,
 )
 from rle.runs.folders import model_folder, run_folder, snapshots_folder
-from rle.runs.machine import describe_machine
 from rle.runs.progress import as_text, say_warning
 from rle.runs.run import recorded
-from rle.runs.tracking import Tracker
+from rle.runs.tracked import TrackedRun, tracked
+from rle.runs.tracking import EVAL_AT_K_TAG, METRIC_TAG
 from rle.spec.config import TrainerConfig
 from rle.spec.dataset import DatasetSpec
-from rle.spec.trained import as_trained
+from rle.spec.predict_request import OutputRequest, PredictRequest
 from rle.training.checkpoint import read_weights
 from rle.training.device import check_device
 from rle.training.node_job import NodeTrainingJob, known_rows
-from rle.training.preflight import check_before_prediction, check_before_training
+from rle.training.preflight import check_before_training
 from rle.training.state import Measured
 from rle.training.threads import torch_threads
 from rle.training.workers import run_training
 from rle.values import Split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from rle.graph.snapshot import Snapshot
     from rle.inference.export import OutputPlan
     from rle.ingest.labels import LabelCodec
     from rle.runs.events import AnyEvent
+    from rle.spec.metric import EvaluationMetric
     from rle.spec.output import OutputConfig
+    from rle.training.state import Validation
 
     OnEvent = Callable[[AnyEvent], None]
 
@@ -92,16 +90,6 @@ class FitPredictResult(Measured):
     prediction: PredictionResult
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One run under way."""
-
-    id: str
-    folder: Path
-    tell: EventLog
-    tracker: Tracker
-
-
 def fit(
     dataset: DatasetSpec | HasSpec, config: TrainerConfig, *, on_event: OnEvent | None = None
 ) -> FitResult:
@@ -119,7 +107,8 @@ def fit(
     spec = _spec_of(dataset)
     _check_config(config)
     codec, warnings = check_before_training(spec, config, needs_test=False)
-    with _run(spec, config, on_event, job="train") as run:
+    params = config.model_dump(mode="json")
+    with tracked(spec, params=params, job="train", on_event=on_event) as run:
         return _train(spec, config, codec, warnings, run)
 
 
@@ -131,17 +120,30 @@ def fit_predict(
     output_config: OutputConfig,
     test_batch_size: int = 128,
     extract_embeddings: bool = False,
+    flatten_output: bool = False,
+    compute_test_metrics: bool = False,
+    overwrite_results: bool = False,
     on_event: OnEvent | None = None,
 ) -> FitPredictResult:
     """Train, then predict the test split into tables, in one run. See `fit` and `predict`."""
     spec = _spec_of(dataset)
     _check_config(config)
-    _check_batch_size(test_batch_size)
-    plan = _plan(spec, config, output_alias, output_config, embed=extract_embeddings)
+    request = OutputRequest(
+        output_alias=output_alias,
+        output_config=output_config,
+        test_batch_size=test_batch_size,
+        extract_embeddings=extract_embeddings,
+        flatten_output=flatten_output,
+        compute_test_metrics=compute_test_metrics,
+        overwrite_results=overwrite_results,
+    )
+    plan = plan_request(request, spec, config.connector)
     codec, warnings = check_before_training(spec, config, needs_test=True)
-    with _run(spec, config, on_event, job="train_inference") as run:
+    check_labelled(request, spec)
+    params = config.model_dump(mode="json")
+    with tracked(spec, params=params, job="train_inference", on_event=on_event) as run:
         trained = _train(spec, config, codec, warnings, run)
-        predicted = _predict(trained.model_folder, spec, plan, test_batch_size, run.tell)
+        predicted = _predict(trained.model_folder, spec, plan, request, run.tell)
         for name, value in predicted.test_metrics.items():
             run.tell(MetricEvent(name=metric_name(Split.TEST, name), value=value, step=0))
         run.tracker.tag("rle.predictions", plan.predictions)
@@ -149,42 +151,87 @@ def fit_predict(
 
 
 def predict(
-    dataset: DatasetSpec | HasSpec,
+    dataset: DatasetSpec | HasSpec | None = None,
     *,
-    model_run_id: str,
     output_alias: str,
     output_config: OutputConfig,
     test_batch_size: int = 128,
+    experiment_name: str | None = None,
+    test_table: str | None = None,
+    model_run_id: str | None = None,
+    registered_model_name: str | None = None,
+    version: str | int | None = None,
+    model_selection_strategy: Literal["best"] | None = None,
+    select_best_model: bool = False,
+    evaluation_metric: EvaluationMetric | None = None,
     extract_embeddings: bool = False,
+    flatten_output: bool = False,
+    compute_test_metrics: bool = False,
+    overwrite_results: bool = False,
+    align_dtypes: bool = False,
     on_event: OnEvent | None = None,
 ) -> PredictionResult:
-    """Predict the test split with a trained model.
+    """Predict a test table with a trained model.
+
+    The rows are those of `dataset`'s test table, or, by `experiment_name`, of `test_table` with
+    the tables of the dataset that the model was trained on. The model is named in one of three
+    ways: `model_run_id`; `registered_model_name` with `version`; or as the best of the experiment.
+    docs/models.md shows each.
 
     Args:
         dataset: The tables as they are now, and a task with a test table.
-        model_run_id: Of the run that trained the model; its folder is in this home.
         output_alias: End of the tables' names: PREDICTIONS_<ALIAS>.
-        output_config: Where the tables go. Nothing there is ever overwritten.
+        output_config: Where the tables go. Nothing there is overwritten unless asked for.
         test_batch_size: Rows per step; changes speed and memory only.
-        extract_embeddings: Whether EMBEDDINGS_<COLUMN>_<ALIAS> is written too.
+        experiment_name: "dataset/task_type/task", instead of a dataset.
+        test_table: With `experiment_name`: table with the task's entity and time columns.
+        model_run_id: Of the run that trained the model.
+        registered_model_name: Name in MLflow's model registry.
+        version: Its version, "1" for the first.
+        model_selection_strategy: "best": the finished run with the best validation value.
+        select_best_model: The same as model_selection_strategy="best".
+        evaluation_metric: What "best" looks at; the task's metric where a dataset is given.
+        extract_embeddings: Whether EMBEDDINGS_<COLUMN>_<ALIAS> is written too, per entity column.
+        flatten_output: Whether a list of classes or entities becomes one row per item with its
+            score.
+        compute_test_metrics: Whether predictions are measured against the test table's labels.
+        overwrite_results: Whether older tables of this alias are replaced, all at once.
+        align_dtypes: Whether columns of another dtype than in training are read as in training.
         on_event: Told of everything that happens, in this thread. None: warnings are printed.
 
     Raises:
-        OutputExistsError: The alias is taken; nothing was read.
+        ValidationError: Arguments contradict each other, or there is no model, experiment, table or
+            column of that name (UnknownNameError); nothing was read.
+        DatasetMismatchError: The dataset is not the one the model was trained on; carries JSON.
+        OutputExistsError: The alias is taken.
         RLEError: Something else is wrong; no table is left behind.
     """
-    spec = _spec_of(dataset)
-    _check_batch_size(test_batch_size)
-    folder = model_folder(model_run_id)
-    manifest, _ = load_model(folder)
-    plan = _plan(spec, manifest.config, output_alias, output_config, embed=extract_embeddings)
-    codec = manifest.model.labels
-    spec, _ = as_trained(spec, manifest.dataset)
-    check_before_prediction(spec, manifest.config, codec=codec)
-    place = run_folder(model_run_id) / f"predict_{output_alias.upper()}"
+    request = PredictRequest(
+        output_alias=output_alias,
+        output_config=output_config,
+        test_batch_size=test_batch_size,
+        dataset=None if dataset is None else _spec_of(dataset),
+        experiment_name=experiment_name,
+        test_table=test_table,
+        model_run_id=model_run_id,
+        registered_model_name=registered_model_name,
+        version=version,
+        model_selection_strategy=model_selection_strategy,
+        select_best_model=select_best_model,
+        evaluation_metric=evaluation_metric,
+        extract_embeddings=extract_embeddings,
+        flatten_output=flatten_output,
+        compute_test_metrics=compute_test_metrics,
+        overwrite_results=overwrite_results,
+        align_dtypes=align_dtypes,
+    )
+    ready = prepare(request)
+    place = run_folder(ready.manifest.model_run_id) / f"predict_{output_alias.upper()}"
     listeners = (on_event or say_warning,)
-    with recorded(place, listeners=listeners, message=f"predicting with {model_run_id}") as tell:
-        return _predict(folder, spec, plan, test_batch_size, tell)
+    with recorded(place, listeners=listeners, message=f"predicting with {ready.chosen}") as tell:
+        for warning in ready.warnings:
+            tell(WarningEvent(message=warning))
+        return _predict(ready.folder, ready.dataset, ready.plan, request, tell)
 
 
 def _spec_of(dataset: DatasetSpec | HasSpec) -> DatasetSpec:
@@ -199,17 +246,12 @@ def _check_config(config: TrainerConfig) -> None:
         raise ValidationError(f"config must be a TrainerConfig, not {type(config).__name__}.")
 
 
-def _check_batch_size(test_batch_size: int) -> None:
-    if not isinstance(test_batch_size, int) or test_batch_size < 1:
-        raise ValidationError(f"test_batch_size must be 1 or more, not {test_batch_size!r}.")
-
-
 def _train(
     spec: DatasetSpec,
     config: TrainerConfig,
     codec: LabelCodec,
     warnings: Sequence[str],
-    run: _Run,
+    run: TrackedRun,
 ) -> FitResult:
     for warning in warnings:
         run.tell(WarningEvent(message=warning))
@@ -237,6 +279,7 @@ def _train(
     )
     run.tracker.log_file(curve)
     run.tracker.log_model(folder, spec_version=str(manifest.format))
+    _tell_best(metric, trained.best, run)
     run.tell(ArtifactEvent(name="model", location=str(folder)))
     run.tell(ArtifactEvent(name="training_curve", location=str(curve)))
     return FitResult(
@@ -254,8 +297,17 @@ def _train(
     )
 
 
+def _tell_best(metric: EvaluationMetric, best: Validation, run: TrackedRun) -> None:
+    """Let the run be found by what its kept weights reach."""
+    name = best_metric_name(metric.name)
+    run.tell(MetricEvent(name=name, value=best.value, step=best.total_steps, epoch=best.epoch))
+    run.tracker.tag(METRIC_TAG, metric.name)
+    if metric.eval_at_k is not None:
+        run.tracker.tag(EVAL_AT_K_TAG, str(metric.eval_at_k))
+
+
 def _predict(
-    folder: Path, spec: DatasetSpec, plan: OutputPlan, batch_size: int, tell: OnEvent
+    folder: Path, spec: DatasetSpec, plan: OutputPlan, request: OutputRequest, tell: OnEvent
 ) -> PredictionResult:
     manifest, model = load_model(folder)
     config = manifest.config
@@ -267,7 +319,7 @@ def _predict(
             spec,
             config,
             plan=plan,
-            batch_size=batch_size,
+            batch_size=request.test_batch_size,
             device=check_device(config),
             on_event=tell,
         )
@@ -305,40 +357,3 @@ def _model_spec(
         labels=codec,
         metric=spec.task.metric.name,
     )
-
-
-def _plan(
-    spec: DatasetSpec, config: TrainerConfig, alias: str, output: OutputConfig, *, embed: bool
-) -> OutputPlan:
-    return plan_outputs(
-        output,
-        config.connector,
-        alias=alias,
-        entity_columns=[column for _, _, column, _ in spec.entities],
-        extract_embeddings=embed,
-    )
-
-
-@contextmanager
-def _run(
-    spec: DatasetSpec, config: TrainerConfig, on_event: OnEvent | None, *, job: str
-) -> Iterator[_Run]:
-    """Open a run in MLflow and its folder, and end both as the block ends."""
-    tracker = Tracker(
-        spec.experiment_name,
-        params=config.model_dump(mode="json"),
-        tags={"rle.job": job, "rle.dataset": spec.name, "rle.task": spec.task.name},
-    )
-    folder = run_folder(tracker.run_id)
-    listeners = (tracker, on_event or say_warning)
-    message = f"{spec.experiment_name}, run {tracker.run_id}"
-    with recorded(folder, listeners=listeners, message=message) as log:
-        tracker.log_text(
-            "dataset_config.yaml",
-            yaml.safe_dump(
-                {"experiment_name": spec.experiment_name} | spec.model_dump(mode="json"),
-                sort_keys=False,
-            ),
-        )
-        tracker.log_text("system_config.yaml", yaml.safe_dump(describe_machine(), sort_keys=False))
-        yield _Run(tracker.run_id, folder, log, tracker)

@@ -108,6 +108,8 @@ def _can_be(stored: pa.DataType, dtype: ColumnDType) -> bool:
 def _task_diff(trained: DatasetSpec, given: DatasetSpec) -> Diff:
     facts = [
         {
+            # Tasks may be alike in all else, and a model of another one would go unnoticed.
+            "name": spec.task.name,
             "task_type": spec.task.task_type.value,
             "entity_keys": [f"{table}.{key}" for table, key, *_ in spec.entities],
             "has_time": spec.task.time_column is not None,

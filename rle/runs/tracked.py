@@ -1,0 +1,66 @@
+"""A run that MLflow tracks: opened, described, recorded and ended, in one block."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from rle.runs.folders import run_folder
+from rle.runs.machine import describe_machine
+from rle.runs.progress import say_warning
+from rle.runs.run import recorded
+from rle.runs.tracking import JOB_TAG, Tracker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from rle.runs.events import AnyEvent, EventLog
+    from rle.spec.dataset import DatasetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedRun:
+    """One run under way."""
+
+    id: str
+    """As MLflow gave it."""
+    folder: Path
+    """The run's own folder."""
+    tell: EventLog
+    """Writes an event and passes it on, to MLflow too."""
+    tracker: Tracker
+
+
+@contextmanager
+def tracked(
+    spec: DatasetSpec,
+    *,
+    params: Mapping[str, Any],
+    job: str,
+    on_event: Callable[[AnyEvent], None] | None,
+) -> Iterator[TrackedRun]:
+    """Open a run in MLflow and its folder, and end both as the block ends.
+
+    Args:
+        spec: What the run is about; names the experiment and is kept as dataset_config.yaml.
+        params: Flat settings of the run. Must carry no secret.
+        job: What kind of run it is: "train" or "train_inference".
+        on_event: Told of everything that happens. None: warnings are printed.
+    """
+    tracker = Tracker(
+        spec.experiment_name,
+        params=params,
+        tags={JOB_TAG: job, "rle.dataset": spec.name, "rle.task": spec.task.name},
+    )
+    folder = run_folder(tracker.run_id)
+    listeners = (tracker, on_event or say_warning)
+    message = f"{spec.experiment_name}, run {tracker.run_id}"
+    with recorded(folder, listeners=listeners, message=message) as log:
+        described = {"experiment_name": spec.experiment_name} | spec.model_dump(mode="json")
+        tracker.log_text("dataset_config.yaml", yaml.safe_dump(described, sort_keys=False))
+        tracker.log_text("system_config.yaml", yaml.safe_dump(describe_machine(), sort_keys=False))
+        yield TrackedRun(tracker.run_id, folder, log, tracker)

@@ -1,0 +1,324 @@
+"""Gradient boosted trees: the only place that knows LightGBM.
+
+Shapes: N rows, F features, C scores of a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rle.errors import DataError, MissingModelError
+from rle.spec.metric import EvaluationMetric
+from rle.training.metrics import check_labels, compute
+from rle.values import TaskType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Float32Array = NDArray[np.float32]
+
+MAX_ROUNDS = 1000
+PATIENCE = 40
+"""Rounds without improvement on the validation split after which training stops."""
+UNMEASURED_ROUNDS = 100
+"""Rounds where nothing can be measured on the validation split, such as a label it never has."""
+LARGE = 200_000
+"""Training rows times outputs from which larger steps are taken."""
+TREES: dict[str, Any] = {
+    "num_leaves": 31,
+    "min_data_in_leaf": 50,
+    "lambda_l2": 5.0,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.7,
+    "bagging_freq": 1,
+}
+"""What a tree looks like; chosen once on two tasks, the same for all."""
+SAME_EVERYWHERE: dict[str, Any] = {
+    "deterministic": True,
+    "force_col_wise": True,
+    "verbosity": -1,
+    "metric": "None",
+}
+LOSSES = {"mae": "regression_l1", "mape": "mape", "rmse": "regression", "r2": "regression"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Features and labels of one split."""
+
+    features: Float32Array
+    """float32 [N, F], NaN where there is nothing to say; may be a mapped file."""
+    labels: NDArray[np.generic]
+    """As `LabelCodec.encode` returns them."""
+    start: Float32Array | None = None
+    """float32 [N, C], raw scores that training begins with: log odds, or values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boosted:
+    """Trained trees: one model, or one per label of a multilabel task."""
+
+    task_type: TaskType
+    boosters: tuple[Any, ...]
+
+    @property
+    def num_rounds(self) -> tuple[int, ...]:
+        """Rounds of each model."""
+        return tuple(int(b.current_iteration()) for b in self.boosters)
+
+    def gains(self) -> NDArray[np.float64]:
+        """Float64 [F]: each feature's share of what all splits gained."""
+        total = np.zeros(self.boosters[0].num_feature())
+        for booster in self.boosters:
+            gain = np.asarray(booster.feature_importance("gain"), np.float64)
+            total += gain / max(gain.sum(), 1e-30)
+        return np.asarray(total / max(total.sum(), 1e-30))
+
+    def predict(self, features: Float32Array, start: Float32Array | None = None) -> Float32Array:
+        """Return float32 [N, C]: probabilities, or values, as `Objective.scores` has them.
+
+        Args:
+            features: float32 [N, F].
+            start: float32 [N, C], as in training; None where it had none.
+        """
+        raw = [np.asarray(b.predict(features, raw_score=True)) for b in self.boosters]
+        scores = np.stack(raw, axis=1) if len(raw) > 1 else raw[0].reshape(len(features), -1)
+        if start is not None:
+            scores = scores + start
+        return as_scores(scores, self.task_type)
+
+    def save(self, folder: Path) -> None:
+        """Write LightGBM's own text, one file per model; the folder is made where missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, booster in enumerate(self.boosters):
+            booster.save_model(folder / f"trees_{number}.txt")
+
+    @classmethod
+    def load(cls, folder: Path, *, task_type: TaskType, num_models: int) -> Boosted:
+        """Read what `save` wrote. Text is parsed, never run.
+
+        Raises:
+            MissingModelError: LightGBM is not installed.
+            DataError: A file is missing or damaged.
+        """
+        lightgbm = require_lightgbm()
+        files = [folder / f"trees_{number}.txt" for number in range(num_models)]
+        try:
+            texts = [file.read_text(encoding="utf-8") for file in files]
+            boosters = tuple(lightgbm.Booster(model_str=text) for text in texts)
+        except (OSError, lightgbm.basic.LightGBMError) as error:
+            raise DataError(f"The trees in {folder} cannot be read: {error}") from error
+        return cls(task_type, boosters)
+
+
+def require_lightgbm() -> Any:
+    """Return the module lightgbm.
+
+    Raises:
+        MissingModelError: It is not installed; says how to get it.
+    """
+    try:
+        return import_module("lightgbm")
+    except ModuleNotFoundError as error:
+        raise MissingModelError(
+            "The baseline needs LightGBM, which is not installed. Install it with: "
+            "pip install 'gnn-rle[baseline]'."
+        ) from error
+
+
+def as_scores(raw: NDArray[np.floating[Any]], task_type: TaskType) -> Float32Array:
+    """Turn raw scores [N, C] into probabilities; values of a regression stay."""
+    raw = np.asarray(raw, np.float64)
+    if task_type is TaskType.MULTICLASS_CLASSIFICATION:
+        shifted = np.exp(raw - raw.max(axis=1, keepdims=True))
+        raw = shifted / shifted.sum(axis=1, keepdims=True)
+    elif task_type is not TaskType.REGRESSION:
+        raw = 1.0 / (1.0 + np.exp(-np.clip(raw, -500.0, 500.0)))
+    return raw.astype(np.float32)
+
+
+def measure(
+    metric: EvaluationMetric,
+    task_type: TaskType,
+    scores: NDArray[np.generic],
+    labels: NDArray[np.generic],
+) -> float:
+    """The metric as training computes it; see `rle.training.metrics.compute`."""
+    given = torch.from_numpy(np.array(scores)), torch.from_numpy(np.array(labels))
+    return compute(metric, task_type, *given)
+
+
+def train(
+    task_type: TaskType,
+    metric: EvaluationMetric,
+    fitted: Rows,
+    chosen: Rows | None,
+    *,
+    num_classes: int,
+    categories: Sequence[int],
+    seed: int,
+    max_rounds: int = MAX_ROUNDS,
+    settings: dict[str, Any] | None = None,
+    on_round: Callable[[int, int], None] | None = None,
+) -> Boosted:
+    """Grow trees on one set of rows and stop where the metric is best on another.
+
+    Args:
+        task_type: A node task's.
+        metric: Says which loss is minimised in a regression, and when to stop.
+        fitted: What the trees learn from.
+        chosen: What the number of rounds is chosen on; None for all of `max_rounds`.
+        num_classes: Classes of a multiclass or multilabel task.
+        categories: Positions of features that are ranks of categories.
+        seed: Of the draws of rows and features.
+        max_rounds: Rounds at most.
+        settings: LightGBM parameters beside or in place of the usual ones.
+        on_round: Called with rounds done and rounds at most, over all models.
+    """
+    goals = _goals(task_type, metric, num_classes)
+    boosters = []
+    for number, goal in enumerate(goals):
+        booster = _grow(
+            goal,
+            fitted,
+            chosen,
+            categories=categories,
+            max_rounds=max_rounds,
+            parameters=SAME_EVERYWHERE
+            | TREES
+            | {"learning_rate": _step_size(fitted, goal.num_outputs), "seed": seed + number}
+            | (settings or {}),
+            on_round=_part_of(on_round, number, len(goals)),
+        )
+        boosters.append(booster)
+    return Boosted(task_type, tuple(boosters))
+
+
+@dataclass(frozen=True, slots=True)
+class _Goal:
+    """What one model is trained for."""
+
+    loss: str
+    task_type: TaskType
+    metric: EvaluationMetric
+    num_outputs: int = 1
+    label: int | None = None
+    """Which label of a multilabel task."""
+
+    def rows(self, rows: Rows) -> Rows:
+        """The rows with the labels and starting scores of this model."""
+        if self.label is None:
+            return rows
+        start = None if rows.start is None else rows.start[:, self.label : self.label + 1]
+        return Rows(rows.features, rows.labels[:, self.label], start)
+
+    def can_measure(self, labels: NDArray[np.generic]) -> bool:
+        """Whether the metric is defined for these labels."""
+        try:
+            check_labels(self.metric, self.task_type, torch.from_numpy(np.array(labels)))
+        except DataError:
+            return False
+        return True
+
+
+def _goals(task_type: TaskType, metric: EvaluationMetric, num_classes: int) -> tuple[_Goal, ...]:
+    if task_type is TaskType.REGRESSION:
+        return (_Goal(LOSSES[metric.name], task_type, metric),)
+    if task_type is TaskType.MULTICLASS_CLASSIFICATION:
+        return (_Goal("multiclass", task_type, metric, num_outputs=num_classes),)
+    if task_type is TaskType.BINARY_CLASSIFICATION:
+        return (_Goal("binary", task_type, metric),)
+    own = EvaluationMetric(name="roc_auc" if "auroc" in metric.name else "average_precision")
+    binary = TaskType.BINARY_CLASSIFICATION
+    return tuple(_Goal("binary", binary, own, label=label) for label in range(num_classes))
+
+
+def _step_size(fitted: Rows, num_outputs: int) -> float:
+    return 0.1 if fitted.features.shape[0] * num_outputs >= LARGE else 0.05
+
+
+def _part_of(
+    on_round: Callable[[int, int], None] | None, number: int, of: int
+) -> Callable[[int, int], None]:
+    """Count the rounds of one model of several."""
+
+    def told(done: int, rounds: int) -> None:
+        if on_round is not None:
+            on_round(number * rounds + done, of * rounds)
+
+    return told
+
+
+def _grow(
+    goal: _Goal,
+    fitted: Rows,
+    chosen: Rows | None,
+    *,
+    categories: Sequence[int],
+    max_rounds: int,
+    parameters: dict[str, Any],
+    on_round: Callable[[int, int], None],
+) -> Any:
+    lightgbm = require_lightgbm()
+    parameters = parameters | {"objective": goal.loss}
+    if goal.num_outputs > 1:
+        parameters["num_class"] = goal.num_outputs
+    fitted = goal.rows(fitted)
+    data = _dataset(fitted, parameters, categories)
+    callbacks: list[Any] = [lambda env: on_round(env.iteration + 1, max_rounds)]
+    looked_at = []
+    if chosen is not None and goal.can_measure(goal.rows(chosen).labels):
+        chosen = goal.rows(chosen)
+        looked_at = [_dataset(chosen, parameters, categories, like=data)]
+        callbacks.append(lightgbm.early_stopping(PATIENCE, verbose=False))
+    elif chosen is not None:
+        max_rounds = min(max_rounds, UNMEASURED_ROUNDS)
+    booster = lightgbm.train(
+        parameters,
+        data,
+        max_rounds,
+        valid_sets=looked_at,
+        feval=_judge(goal, chosen) if looked_at and chosen is not None else None,
+        callbacks=callbacks,
+    )
+    best = booster.best_iteration if looked_at else max_rounds
+    on_round(max_rounds, max_rounds)
+    # Written and read again, so that what is used now is to the bit what is loaded later.
+    return lightgbm.Booster(model_str=booster.model_to_string(num_iteration=best))
+
+
+def _dataset(
+    rows: Rows, parameters: dict[str, Any], categories: Sequence[int], *, like: Any = None
+) -> Any:
+    start = rows.start
+    if start is not None:
+        # LightGBM wants the scores of several classes one class after another.
+        start = start.reshape(-1, order="F").astype(np.float64)
+    return require_lightgbm().Dataset(
+        rows.features,
+        label=np.asarray(rows.labels, np.float32),
+        reference=like,
+        init_score=start,
+        params=parameters,
+        categorical_feature=list(categories),
+    )
+
+
+def _judge(goal: _Goal, chosen: Rows) -> Callable[[Any, Any], tuple[str, float, bool]]:
+    higher = goal.metric.direction == "max"
+    worst = -np.inf if higher else np.inf
+
+    def judge(raw: Any, _: Any) -> tuple[str, float, bool]:
+        scores = np.asarray(raw).reshape(len(chosen.labels), -1)
+        value = measure(goal.metric, goal.task_type, scores, chosen.labels)
+        return goal.metric.name, value if np.isfinite(value) else worst, higher
+
+    return judge

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rle.errors import ValidationError
-from rle.sampling.loader import BatchLoader, plan_epoch
+from rle.sampling.loader import BatchLoader
+from rle.sampling.plan import plan_epoch
 from rle.sampling.sampler import NeighborSampler
 from tests.sampling.graphs import star
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rle.sampling.batch import Batch
-    from rle.sampling.loader import EpochPlan
+    from rle.sampling.plan import EpochPlan
 
 GRAPH = star(30, num_parents=10)
 

@@ -51,6 +51,8 @@ class LabelCodec(Value):
     """Mean of the training labels, regression only."""
     std: float = 1.0
     """Their standard deviation, 1 where they are all equal."""
+    percentiles: tuple[float, float] | None = None
+    """Their 2nd and 98th percentile, regression only."""
 
     @classmethod
     def fit(
@@ -77,6 +79,7 @@ class LabelCodec(Value):
                 class_type=str(labels.type),
                 mean=float(values.mean()),
                 std=std if std > 0 else 1.0,
+                percentiles=(float(np.percentile(values, 2)), float(np.percentile(values, 98))),
             )
         values, _ = _class_values(task_type, labels, where=where)
         classes = pc.unique(values)
@@ -98,20 +101,9 @@ class LabelCodec(Value):
         if self.task_type is TaskType.REGRESSION:
             return _numbers(labels, where=where).astype(np.float32)
         values, owner = _class_values(self.task_type, labels, where=where)
-        plain = _plain(values)
-        try:
-            known = pa.array(list(self.classes), plain.type)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            raise DataError(
-                f"Column {where!r} is {values.type}, but the training labels are {self.class_type}."
-            ) from None
-        found = pc.index_in(plain, value_set=known)
+        found = self._positions(values, where=where)
         if found.null_count:
-            example = values.filter(found.is_null())[0].as_py()
-            raise DataError(
-                f"Column {where!r} holds {example!r}, which no training row has. The classes are "
-                f"{list(self.classes)[:20]}."
-            )
+            raise DataError(self._unknown(values.filter(found.is_null()), len(labels), where=where))
         codes = np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
         if self.task_type is TaskType.MULTICLASS_CLASSIFICATION:
             return codes
@@ -120,6 +112,60 @@ class LabelCodec(Value):
         out = np.zeros((len(labels), len(self.classes)), np.float32)
         out[owner, codes] = 1.0
         return out
+
+    def find_measurable(
+        self, labels: pa.Array | pa.ChunkedArray, *, where: str = "label"
+    ) -> NDArray[np.bool_]:
+        """Return bool [N]: which labels `encode` accepts.
+
+        The others are NULL, NaN or infinite, or of a class that no training row has.
+
+        Raises:
+            DataError: The column is of another type than the training labels.
+        """
+        whole = labels.combine_chunks() if isinstance(labels, pa.ChunkedArray) else labels
+        there = np.asarray(whole.is_valid().to_numpy(zero_copy_only=False))
+        if self.task_type is TaskType.REGRESSION:
+            values = pc.cast(whole, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            return np.asarray(there & np.isfinite(values))
+        known = whole.filter(pa.array(there))
+        if self.task_type is TaskType.MULTILABEL_CLASSIFICATION:
+            owner = np.asarray(pc.list_parent_indices(known).to_numpy(), np.int64)
+            values = known.flatten()
+        else:
+            owner, values = np.arange(len(known)), known
+        found = self._positions(values, where=where)
+        bad = owner[found.is_null().to_numpy(zero_copy_only=False)]
+        there[np.flatnonzero(there)[bad]] = False
+        return there
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes as text, in the order of `classes`."""
+        return tuple(str(value) for value in self.classes)
+
+    def _positions(self, values: pa.Array, *, where: str) -> pa.Array:
+        """Return the position of each value among the classes, NULL where it is none."""
+        if pt.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        plain = _plain(values)
+        try:
+            known = pa.array(list(self.classes), plain.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise DataError(
+                f"Column {where!r} is {values.type}, but the training labels are {self.class_type}."
+            ) from None
+        return pc.index_in(plain, value_set=known)
+
+    def _unknown(self, values: pa.Array, num_rows: int, *, where: str) -> str:
+        counts = sorted(pc.value_counts(values).to_pylist(), key=lambda found: -found["counts"])
+        named = ", ".join(f"{found['values']!r} ({found['counts']} times)" for found in counts[:5])
+        more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
+        return (
+            f"Column {where!r} holds {named}{more} in its {num_rows} rows, which no training row "
+            f"has: nothing can be learnt about such a class. Add training rows of it, or leave "
+            f"these rows out. The classes are {list(self.classes)[:20]}."
+        )
 
     def decode(self, scores: NDArray[np.floating[Any]]) -> pa.Array:
         """Return labels in their own type from probabilities or values [N, C].

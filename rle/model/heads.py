@@ -97,6 +97,7 @@ class Objective:
         regression = self.task_type is TaskType.REGRESSION
         self.mean = float(spec.labels.mean or 0.0) if regression else 0.0
         self.std = float(spec.labels.std or 1.0) if regression else 1.0
+        self.positive_weight: Tensor | None = None
         self.low = -math.inf if spec.clamp_min is None else spec.clamp_min
         self.high = math.inf if spec.clamp_max is None else spec.clamp_max
 
@@ -118,7 +119,9 @@ class Objective:
             return error.abs() if self.is_absolute else error.square()
         target = labels.float().view(outputs.shape)
         target = target * (1 - self.smoothing) + self.smoothing / 2
-        losses = functional.binary_cross_entropy_with_logits(outputs, target, reduction="none")
+        losses = functional.binary_cross_entropy_with_logits(
+            outputs, target, reduction="none", pos_weight=self.positive_weight
+        )
         return losses.mean(dim=1)
 
     def loss(self, outputs: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,6 +143,29 @@ class Objective:
         if self.task_type is TaskType.REGRESSION:
             return (outputs * self.std + self.mean).clamp(self.low, self.high)
         return outputs.sigmoid()
+
+
+class WeightedObjective(Objective):
+    """An objective for training alone, in which rows count by their class.
+
+    Args:
+        spec: As `Objective`.
+        class_weights: float32 [classes] on the model's device, in the order of the codec's
+            classes. Multilabel: the weight of each label where it is there.
+    """
+
+    def __init__(self, spec: ModelSpec, class_weights: Tensor) -> None:
+        super().__init__(spec)
+        self.class_weights = class_weights
+        if self.task_type is TaskType.MULTILABEL_CLASSIFICATION:
+            self.positive_weight = class_weights
+
+    def row_losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each row times the weight of its class, float32 [S]."""
+        losses = super().row_losses(outputs, labels)
+        if self.positive_weight is not None:
+            return losses
+        return losses * self.class_weights[labels.long().reshape(-1)]
 
 
 def predict_scores(spec: ModelSpec, outputs: Tensor) -> Tensor:

@@ -263,8 +263,19 @@ class TrainerConfig(Value):
 
         Raises:
             UnknownNameError: `shallow_embeddings_list` names a table that is not there.
-            ValidationError: It names an edge table, whose rows are no nodes.
+            ValidationError: It names an edge table, whose rows are no nodes; there are class
+                weights but no classes, or a time window but no times.
         """
+        if self.class_weights is not None and not dataset.task.task_type.is_classification:
+            raise ValidationError(
+                f"TrainerConfig.class_weights is {self.class_weights!r}, but a "
+                f"{dataset.task.task_type.value} task has no classes. Leave it None."
+            )
+        if self.time_window is not None and dataset.task.time_column is None:
+            raise ValidationError(
+                f"TrainerConfig.time_window is {self.time_window}, but no table of dataset "
+                f"{dataset.name!r} has a time column, so that it would have no effect."
+            )
         for name in self.shallow_embeddings_list:
             nodes = [table.name for table in dataset.node_tables]
             if dataset.table(name).type == "edge":

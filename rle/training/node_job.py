@@ -13,13 +13,14 @@ import torch
 from rle.errors import DataError, InternalError
 from rle.graph.snapshot import Snapshot
 from rle.graph.task import SplitRows, read_split
-from rle.model.heads import Objective
+from rle.model.heads import Objective, WeightedObjective
 from rle.model.relational import RelationalModel
 from rle.model.spec import ModelSpec
 from rle.model.tensors import to_tensors
 from rle.sampling.loader import BatchLoader
 from rle.sampling.sampler import NeighborSampler
 from rle.spec.dataset import DatasetSpec
+from rle.training.balance import find_class_weights
 from rle.training.evaluate import ScoreValidator
 from rle.training.job import TrainingJob
 from rle.training.protocols import Parts
@@ -105,7 +106,7 @@ class NodeTrainingJob(TrainingJob):
         move = partial(to_tensors, pin=ranks.device.type == "cuda")
         return Parts(
             model=model.to(ranks.device),
-            objective=objective,
+            objective=self._training_objective(objective, splits[Split.TRAIN], ranks),
             train_loader=loaders[Split.TRAIN],
             validator=ScoreValidator(
                 metric=self.metric,
@@ -118,6 +119,13 @@ class NodeTrainingJob(TrainingJob):
             move=move,
             remarks=_remarks(loaders[Split.TRAIN]),
         )
+
+    def _training_objective(self, plain: Objective, train: SeedArrays, ranks: Ranks) -> Objective:
+        # From all training rows, not from this rank's share: every rank has the same weights.
+        weights = find_class_weights(self.config, self.model.labels, train.labels)
+        if weights is None:
+            return plain
+        return WeightedObjective(self.model, torch.from_numpy(weights).to(ranks.device))
 
     def _loader(
         self,

@@ -15,7 +15,9 @@ from rle.ingest.labels import LabelCodec
 from rle.ingest.plan import check_columns, plan_table
 from rle.ingest.ray_runtime import joins_cluster
 from rle.ingest.text import find_embedder
+from rle.spec.receptive_field import check_receptive_field
 from rle.spec.task import NodeTaskSpec
+from rle.training.balance import balance_warnings, check_class_weights
 from rle.training.device import check_device
 from rle.values import Split, TaskType
 
@@ -47,16 +49,18 @@ def check_before_training(
 
     Raises:
         DeviceError: The device is not there.
-        ValidationError: It is a link task, or splits are missing.
-        UnknownNameError: A table or a column is not there.
+        ValidationError: It is a link task, splits are missing, or a setting does not fit.
+        UnknownNameError: A table, a column or a class is not there.
         MissingModelError: There is text and the embedder cannot be had.
         DataError: A split is empty, or its labels do not fit the task.
     """
     if config.num_workers == 0 or not joins_cluster():
         check_device(config)  # a cluster's GPUs are counted once it is joined
+    config.check_against(dataset)
     splits = (*FITTED, Split.TEST) if needs_test else FITTED
     task = check_splits(dataset, needed=splits)
     check_sources(dataset, text_embedder=config.text_embedder)
+    narrow = check_receptive_field(dataset, config)
     spans = check_task_columns(dataset, task, splits)
     labels = {split: read_labels(dataset.connector, task, split) for split in FITTED}
     where = f"{task.name}.{task.target_column}"
@@ -69,8 +73,15 @@ def check_before_training(
         )
     if needs_test:
         check_test_labels(dataset.connector, task, codec)
-    clamped = clamp_warnings(config, task.task_type, labels[Split.TRAIN])
-    return codec, (*order_warnings(spans), *clamped)
+    check_class_weights(config, codec)
+    targets = codec.encode(labels[Split.TRAIN], where=f"{where} (train)")
+    warnings = (
+        *narrow,
+        *order_warnings(spans),
+        *clamp_warnings(config, codec, labels[Split.TRAIN]),
+        *balance_warnings(config, codec, targets, metric=task.metric.name),
+    )
+    return codec, warnings
 
 
 def check_before_prediction(
@@ -163,11 +174,16 @@ def order_warnings(spans: dict[Split, tuple[int, int]]) -> tuple[str, ...]:
 
 
 def clamp_warnings(
-    config: TrainerConfig, task_type: TaskType, labels: pa.ChunkedArray
+    config: TrainerConfig, codec: LabelCodec, labels: pa.ChunkedArray
 ) -> tuple[str, ...]:
-    """Warn where training labels lie outside what predictions are clamped to."""
-    if task_type is not TaskType.REGRESSION:
-        return ()
+    """Say what predictions are clamped to where it cuts training labels off, or was found out."""
+    if codec.task_type is not TaskType.REGRESSION:
+        unused = f"TrainerConfig.clamp has no effect on a {codec.task_type.value} task"
+        return (unused,) if config.clamp is not None else ()
+    if config.clamp == "auto" and codec.percentiles is not None:
+        bounds = "{:g} .. {:g}".format(*codec.percentiles)
+        said = f"predictions are clamped to {bounds}, the 2nd and 98th percentile of the training "
+        return (f"{said}labels",)
     found = pc.min_max(labels).as_py()
     low, high = config.clamp_min, config.clamp_max
     below = low is not None and found["min"] < low
@@ -176,6 +192,7 @@ def clamp_warnings(
         return ()
     warning = (
         f"training labels lie between {found['min']:g} and {found['max']:g}, but predictions are "
-        f"clamped to {low} .. {high}; set TrainerConfig.clamp_min and clamp_max (None: no bound)"
+        f"clamped to {low} .. {high}; set TrainerConfig.clamp_min and clamp_max (None: no bound), "
+        "or clamp='auto'"
     )
     return (warning,)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rle.connectors.local import LocalConnector
     from rle.errors import ConnectionError, InternalError, ValidationError
     from rle.sdk.dataset import Dataset
+    from rle.sdk.models import ModelManager
     from rle.spec.config import TrainerConfig
     from rle.spec.diagram import DatasetDiagram
     from rle.spec.experiment import ExperimentConfig
@@ -36,6 +37,7 @@ __all__ = [
     "InternalError",
     "LinkTask",
     "LocalConnector",
+    "ModelManager",
     "NodeTask",
     "OutputConfig",
     "Task",
@@ -60,6 +62,7 @@ _HOMES = {
     "InternalError": "rle.errors",
     "LinkTask": "rle.spec.task_handle",
     "LocalConnector": "rle.connectors.local",
+    "ModelManager": "rle.sdk.models",
     "NodeTask": "rle.spec.task_handle",
     "OutputConfig": "rle.spec.output",
     "Task": "rle.spec.task_handle",

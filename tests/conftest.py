@@ -37,7 +37,7 @@ LIBRARY_THREADS = (
     "asyncio_",
     "AsyncIO",
     "pydevd",
-    "MlflowAsync",
+    "Mlflow",
     "tqdm",
     "Thread-auto",
 )

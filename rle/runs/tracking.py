@@ -113,6 +113,8 @@ def connect(uri: str) -> MlflowClient:
     # MLflow takes seconds to import, and reports its use over the network unless told otherwise
     # before; both matter only to those who track.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Two small files need no bar.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     # Making the tables of a new sqlite file is no news for whoever trains a model.

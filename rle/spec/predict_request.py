@@ -17,6 +17,23 @@ VERSION = re.compile(r"[1-9]\d*", re.ASCII)
 BEST = "model_selection_strategy='best' (or select_best_model=True)"
 
 
+def as_version(version: Any) -> str | None:
+    """Return a version's number as text: 1 and "1" are "1", None stays None.
+
+    Raises:
+        ValidationError: It is anything else, such as "Version 1".
+    """
+    if isinstance(version, int) and not isinstance(version, bool):
+        version = str(version)
+    if version is None or (isinstance(version, str) and VERSION.fullmatch(version)):
+        return version
+    number = re.search(r"\d+", str(version))
+    example = str(int(number[0]) or 1) if number else "1"
+    raise ValidationError(
+        f"version must be the number alone, such as {example!r}, not {version!r}."
+    )
+
+
 class OutputRequest(Value):
     """Where predictions of a test table go, and in which form."""
 
@@ -64,15 +81,7 @@ class PredictRequest(OutputRequest):
     @field_validator("version", mode="before")
     @classmethod
     def _version_as_text(cls, version: Any) -> Any:
-        if isinstance(version, int) and not isinstance(version, bool):
-            version = str(version)
-        if version is not None and not (isinstance(version, str) and VERSION.fullmatch(version)):
-            number = re.search(r"\d+", str(version))
-            example = str(int(number[0]) or 1) if number else "1"
-            raise ValidationError(
-                f"version must be the number alone, such as {example!r}, not {version!r}."
-            )
-        return version
+        return as_version(version)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -6,7 +6,7 @@ import functools
 
 from numba import types
 
-from rle.sampling.kernels import history, negatives
+from rle.sampling.kernels import candidates, history, negatives
 from rle.sampling.kernels.loading import array_type, compile_once
 
 
@@ -21,6 +21,12 @@ def load_links() -> None:
             history.read_history: (
                 *(nodes, times, nodes, nodes, plans, plans, plans, nodes, times),
                 *(i64, i64),
+            ),
+            candidates.choose_candidates: (
+                *(times, times, nodes, nodes, nodes, nodes, times, i64, i64, i64),
+                *[array_type(types.int32)] * 3,
+                *(array_type(types.boolean), array_type(types.float32)),
+                *(array_type(i64), array_type(types.int32)),
             ),
             negatives.draw_negatives: (
                 *(times, nodes, nodes, times, nodes, nodes, nodes, nodes, i64, i64, i64),

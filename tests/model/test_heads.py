@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rle.model.heads import Objective, predict_scores
+from rle.model.heads import Objective, WeightedObjective, predict_scores
 from rle.values import TaskType
 from tests.model.graphs import make_snapshot, make_spec
 
@@ -79,3 +79,31 @@ def test_scores_are_probabilities_or_clamped_values():
     assert clamped.flatten().tolist() == [0.0, 5.0, 10.0]
     free = scores(TaskType.REGRESSION, outputs, clamp_min=None, clamp_max=None)
     assert free.flatten().tolist() == [-3.0, 5.0, 13.0]
+
+
+@pytest.mark.parametrize("smoothing", [False, True])
+def test_rows_count_by_the_weight_of_their_class(smoothing):
+    spec = make_spec(make_snapshot(), TaskType.MULTICLASS_CLASSIFICATION, label_smoothing=smoothing)
+    classes = torch.tensor([2, 1])
+    weighted = WeightedObjective(spec, torch.tensor([9.0, 0.5, 4.0]))
+    expected = Objective(spec).row_losses(OUTPUTS, classes) * torch.tensor([4.0, 0.5])
+    torch.testing.assert_close(weighted.row_losses(OUTPUTS, classes), expected)
+    torch.testing.assert_close(weighted.scores(OUTPUTS), Objective(spec).scores(OUTPUTS))
+
+
+def test_binary_rows_count_by_the_weight_of_their_class():
+    spec = make_spec(make_snapshot(), TaskType.BINARY_CLASSIFICATION)
+    labels = torch.tensor([1.0, 0.0])
+    weighted = WeightedObjective(spec, torch.tensor([0.5, 3.0]))
+    expected = Objective(spec).row_losses(OUTPUTS[:, :1], labels) * torch.tensor([3.0, 0.5])
+    torch.testing.assert_close(weighted.row_losses(OUTPUTS[:, :1], labels), expected)
+
+
+def test_labels_that_are_there_count_by_their_weight():
+    spec = make_spec(make_snapshot(), TaskType.MULTILABEL_CLASSIFICATION)
+    labels, weights = torch.tensor([[1.0, 0, 1], [0, 1, 0]]), torch.tensor([2.0, 3.0, 4.0])
+    expected = functional.binary_cross_entropy_with_logits(
+        OUTPUTS, labels, reduction="none", weight=torch.where(labels > 0, weights, 1.0)
+    )
+    found = WeightedObjective(spec, weights).row_losses(OUTPUTS, labels)
+    torch.testing.assert_close(found, expected.mean(dim=1))

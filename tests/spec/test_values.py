@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -313,3 +314,64 @@ def test_specs_load_no_heavy_package() -> None:
         f"assert not {heavy} & {{*sys.modules}}"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "nanoseconds"),
+    [
+        ("P30D", 30 * 86_400 * 10**9),
+        ("PT6H", 6 * 3600 * 10**9),
+        ("30 days", 30 * 86_400 * 10**9),
+        (timedelta(microseconds=1), 1000),
+        (None, None),
+    ],
+)
+def test_a_time_window_is_a_duration(given: object, nanoseconds: int | None) -> None:
+    found = config(time_window=given)
+    assert found.time_window_ns == nanoseconds
+    assert TrainerConfig.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"time_window": 30}, "unit is not known"),
+        ({"time_window": "0 days"}, "greater than 0"),
+        ({"time_window": "-P1D"}, "greater than 0"),
+        ({"time_window": timedelta(days=200_000)}, "less than or equal to 106751 days"),
+        ({"clamp": "outo"}, "'auto'"),
+        ({"clamp": "auto", "clamp_min": 3}, "clamp_min is 3.0; give one or the other"),
+        ({"clamp": "auto", "clamp_max": 7}, "clamp_max is 7.0"),
+        ({"class_weights": "balance"}, "Did you mean 'balanced'"),
+        ({"class_weights": {"a": 0}}, "class 'a' the weight 0"),
+        ({"class_weights": {"a": "heavy"}}, "a number above 0"),
+        ({"class_weights": {"a": float("inf")}}, "a number above 0"),
+    ],
+)
+def test_bad_windows_clamps_and_weights_are_told(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(**changes)
+
+
+def test_an_automatic_clamp_stands_beside_the_defaults() -> None:
+    found = config().replace(clamp="auto")
+    assert TrainerConfig.from_json(found.to_json()) == found
+    assert config(clamp="auto", clamp_min=None, clamp_max=None).clamp == "auto"
+
+
+def test_class_weights_may_be_given_by_value_and_equal_their_json() -> None:
+    found = config(class_weights={1: 4, False: 0.5})
+    assert found.class_weights == {"1": 4.0, "False": 0.5}
+    assert TrainerConfig.from_json(found.to_json()) == found
+
+
+def test_class_weights_and_a_window_need_classes_and_times() -> None:
+    config(class_weights="balanced", time_window="P1D").check_against(shop())
+    task = shop().task.replace(task_type="regression", metric=EvaluationMetric("rmse"))
+    with pytest.raises(ValidationError, match="regression task has no classes"):
+        config(class_weights="balanced").check_against(shop(task=task))
+    timeless = shop(
+        tables=[people(), orders(time_column=None)], task=shop().task.replace(time_column=None)
+    )
+    with pytest.raises(ValidationError, match="no table of dataset 'shop' has a time column"):
+        config(time_window="P1D").check_against(timeless)

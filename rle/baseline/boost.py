@@ -184,21 +184,30 @@ def train(
         on_round: Called with rounds done and rounds at most, over all models.
     """
     goals = _goals(task_type, metric, num_classes)
+    parameters = (
+        SAME_EVERYWHERE
+        | TREES
+        | {"learning_rate": _step_size(fitted, goals[0].num_outputs), "seed": seed}
+        | {"objective": goals[0].loss, "num_class": goals[0].num_outputs}
+        | (settings or {})
+    )
+    # Models of several labels share the same rows: only what they learn is exchanged.
+    data = _dataset(goals[0].rows(fitted), parameters, categories)
+    looked_at = None
+    if chosen is not None:
+        looked_at = _dataset(goals[0].rows(chosen), parameters, categories, like=data)
     boosters = []
     for number, goal in enumerate(goals):
-        booster = _grow(
-            goal,
-            fitted,
-            chosen,
-            categories=categories,
-            max_rounds=max_rounds,
-            parameters=SAME_EVERYWHERE
-            | TREES
-            | {"learning_rate": _step_size(fitted, goal.num_outputs), "seed": seed + number}
-            | (settings or {}),
-            on_round=_part_of(on_round, number, len(goals)),
-        )
-        boosters.append(booster)
+        _give(data, goal.rows(fitted))
+        told = _part_of(on_round, number, len(goals))
+        if chosen is None or looked_at is None:
+            boosters.append(_grow(parameters, data, max_rounds, told))
+        elif not goal.can_measure(goal.rows(chosen).labels):
+            boosters.append(_grow(parameters, data, min(max_rounds, UNMEASURED_ROUNDS), told))
+        else:
+            _give(looked_at, goal.rows(chosen))
+            judge = _judge(goal, goal.rows(chosen).labels)
+            boosters.append(_grow(parameters, data, max_rounds, told, looked_at, judge))
     return Boosted(task_type, tuple(boosters))
 
 
@@ -218,7 +227,7 @@ class _Goal:
         if self.label is None:
             return rows
         start = None if rows.start is None else rows.start[:, self.label : self.label + 1]
-        return Rows(rows.features, rows.labels[:, self.label], start)
+        return Rows(rows.features, rows.labels[:, self.label].copy(), start)
 
     def can_measure(self, labels: NDArray[np.generic]) -> bool:
         """Whether the metric is defined for these labels."""
@@ -258,39 +267,27 @@ def _part_of(
 
 
 def _grow(
-    goal: _Goal,
-    fitted: Rows,
-    chosen: Rows | None,
-    *,
-    categories: Sequence[int],
-    max_rounds: int,
     parameters: dict[str, Any],
+    data: Any,
+    rounds: int,
     on_round: Callable[[int, int], None],
+    looked_at: Any = None,
+    judge: Callable[[Any, Any], tuple[str, float, bool]] | None = None,
 ) -> Any:
     lightgbm = require_lightgbm()
-    parameters = parameters | {"objective": goal.loss}
-    if goal.num_outputs > 1:
-        parameters["num_class"] = goal.num_outputs
-    fitted = goal.rows(fitted)
-    data = _dataset(fitted, parameters, categories)
-    callbacks: list[Any] = [lambda env: on_round(env.iteration + 1, max_rounds)]
-    looked_at = []
-    if chosen is not None and goal.can_measure(goal.rows(chosen).labels):
-        chosen = goal.rows(chosen)
-        looked_at = [_dataset(chosen, parameters, categories, like=data)]
+    callbacks: list[Any] = [lambda env: on_round(env.iteration + 1, rounds)]
+    if looked_at is not None:
         callbacks.append(lightgbm.early_stopping(PATIENCE, verbose=False))
-    elif chosen is not None:
-        max_rounds = min(max_rounds, UNMEASURED_ROUNDS)
     booster = lightgbm.train(
         parameters,
         data,
-        max_rounds,
-        valid_sets=looked_at,
-        feval=_judge(goal, chosen) if looked_at and chosen is not None else None,
+        rounds,
+        valid_sets=[] if looked_at is None else [looked_at],
+        feval=judge,
         callbacks=callbacks,
     )
-    best = booster.best_iteration if looked_at else max_rounds
-    on_round(max_rounds, max_rounds)
+    best = rounds if looked_at is None else booster.best_iteration
+    on_round(rounds, rounds)
     # Written and read again, so that what is used now is to the bit what is loaded later.
     return lightgbm.Booster(model_str=booster.model_to_string(num_iteration=best))
 
@@ -298,27 +295,33 @@ def _grow(
 def _dataset(
     rows: Rows, parameters: dict[str, Any], categories: Sequence[int], *, like: Any = None
 ) -> Any:
-    start = rows.start
-    if start is not None:
-        # LightGBM wants the scores of several classes one class after another.
-        start = start.reshape(-1, order="F").astype(np.float64)
     return require_lightgbm().Dataset(
         rows.features,
         label=np.asarray(rows.labels, np.float32),
         reference=like,
-        init_score=start,
         params=parameters,
         categorical_feature=list(categories),
     )
 
 
-def _judge(goal: _Goal, chosen: Rows) -> Callable[[Any, Any], tuple[str, float, bool]]:
+def _give(data: Any, rows: Rows) -> None:
+    """Exchange labels and starting scores of a dataset."""
+    data.construct()
+    data.set_label(np.asarray(rows.labels, np.float32))
+    if rows.start is not None:
+        # LightGBM wants the scores of several classes one class after another.
+        data.set_init_score(rows.start.reshape(-1, order="F").astype(np.float64))
+
+
+def _judge(
+    goal: _Goal, labels: NDArray[np.generic]
+) -> Callable[[Any, Any], tuple[str, float, bool]]:
     higher = goal.metric.direction == "max"
     worst = -np.inf if higher else np.inf
 
     def judge(raw: Any, _: Any) -> tuple[str, float, bool]:
-        scores = np.asarray(raw).reshape(len(chosen.labels), -1)
-        value = measure(goal.metric, goal.task_type, scores, chosen.labels)
+        scores = np.asarray(raw).reshape(len(labels), -1)
+        value = measure(goal.metric, goal.task_type, scores, labels)
         return goal.metric.name, value if np.isfinite(value) else worst, higher
 
     return judge

@@ -103,8 +103,7 @@ class ListPart:
         names = ["count"]
         if self._times is not None:
             names += [f"count in {_span(hours)}" for hours in self._plan.windows_h]
-            names += ["newest age in days", "days between previous and newest"]
-            names += ["oldest age in days"]
+            names.append("oldest age in days")
         return [(self._name(name), False) for name in names]
 
     def _counts(
@@ -116,10 +115,7 @@ class ListPart:
         for window in self._plan.windows:
             past = self._lists.end_of_past(seeds, rows, window=window)
             out.append((last - np.maximum(past, first)).astype(np.float32))
-        newest = seeds.ages(self._times, _entry(self._lists.keys, last - 1, first))
-        previous = seeds.ages(self._times, _entry(self._lists.keys, last - 2, first))
-        oldest = seeds.ages(self._times, _entry(self._lists.keys, first, first, last))
-        return [*out, newest, previous - newest, oldest]
+        return [*out, seeds.ages(self._times, _entry(self._lists.keys, first, first, last))]
 
     def _newest_names(self) -> list[Named]:
         names = [(f"{name} newest", flag) for name, flag in self._reader.names(numbers=False)]
@@ -128,6 +124,7 @@ class ListPart:
             names += [(f"{join.label}.{name} newest", flag) for name, flag in of_join]
         numbers = self._reader.columns.numbers
         ranks = RANKS[: self._plan.moments]
+        names += [("newest age in days", False), ("days between previous and newest", False)]
         names += [(f"{number} {rank}", False) for number in numbers for rank in ranks]
         return [(self._name(name), flag) for name, flag in names]
 
@@ -137,9 +134,9 @@ class ListPart:
         for join, reader in self._joins:
             joined = self._links.follow(seeds, newest, join.relation)
             out += reader.read(seeds, joined, numbers=True)
-        return out + self._moments(first, last)
+        return out + self._moments(seeds, first, last)
 
-    def _moments(self, first: Int64Array, last: Int64Array) -> list[Float32Array]:
+    def _moments(self, seeds: Seeds, first: Int64Array, last: Int64Array) -> list[Float32Array]:
         reader, moments = self._reader, len(RANKS[: self._plan.moments])
         out = np.empty((first.size, reader.number_at.size, moments), np.float32)
         keys = np.empty((first.size, moments), np.int32)
@@ -148,7 +145,9 @@ class ListPart:
             self._lists.entries, self._lists.keys, first, last, read_only(self._times),
             reader.numbers, reader.number_at, self._plan.far, out, keys,
         )  # fmt: skip
-        return [out[:, c, m] for c in range(out.shape[1]) for m in range(moments)]
+        newest = seeds.ages(self._times, keys[:, 0])
+        gap = seeds.ages(self._times, keys[:, 1]) - newest
+        return [newest, gap, *(out[:, c, m] for c in range(out.shape[1]) for m in range(moments))]
 
     def _pool_names(self) -> list[Named]:
         near, far = self._plan.near, self._plan.far

@@ -8,9 +8,10 @@ rows; two links down count as one list. Every row of a list brings the rows it l
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from pydantic import Field
 
 from rle.model.spec import CLOCK_CORRELATION
 from rle.spec.config import nanoseconds
@@ -92,7 +93,7 @@ class FeaturePlan(Value):
     """Rows of the shorter aggregates."""
     far: int = 64
     """Rows that are read at most."""
-    moments: int = 3
+    moments: Annotated[int, Field(ge=2, le=4)] = 3
     """How many of the newest moments of a list have features of their own."""
     windows_h: tuple[float, ...] = (6.0, 24.0, 168.0, 720.0, 8760.0)
     """Hours before the seed's time in which rows are counted."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rle.audit.findings import AuditReport
     from rle.audit.run import OnProgress
+    from rle.baseline.report import BaselineReport
 
 
 class Dataset(dataset_handle.Dataset):
@@ -57,6 +58,35 @@ class Dataset(dataset_handle.Dataset):
 
         return audit_dataset(
             self.spec, ignore=ignore, max_rows=max_rows, seed=seed, on_progress=on_progress
+        )
+
+    def baseline(
+        self,
+        *,
+        seed: int = 42,
+        text_embedder: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> BaselineReport:
+        """Measure what LightGBM reaches on automatic aggregates: do I need a GNN here?
+
+        The features are made of the very rows that a GNN would be shown, with the same exact time
+        bound, and nobody has to write one. Nothing is kept but the graph. See docs/baseline.md.
+
+        Args:
+            seed: Of the draws of rows and features; the same seed gives the same report.
+            text_embedder: As in TrainerConfig; with it the graph is the one that training uses.
+                None: text is read as categories, and no embedder is needed.
+            on_progress: Called with a stage, steps done and steps in all.
+
+        Raises:
+            MissingModelError: LightGBM is not installed: pip install 'gnn-rle[baseline]'.
+            ValidationError: The task has no training or no validation table.
+            RLEError: The tables or the task tables cannot be read.
+        """
+        from rle.baseline.run import run_baseline
+
+        return run_baseline(
+            self.spec, seed=seed, text_embedder=text_embedder, on_progress=on_progress
         )
 
     def save(self, path: str | Path) -> Path:

@@ -1,0 +1,105 @@
+"""The baseline of one dataset, from its tables to its report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rle.baseline.boost import require_lightgbm
+from rle.baseline.node import fit_node_baseline
+from rle.errors import ValidationError
+from rle.graph.build import build_snapshot
+from rle.graph.task import read_labels
+from rle.graph.task_table import check_times
+from rle.ingest.labels import LabelCodec
+from rle.runs.folders import snapshots_folder
+from rle.spec.task import LinkTaskSpec, NodeTaskSpec
+from rle.spec.textless import without_text
+from rle.values import Split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rle.baseline.report import BaselineReport
+    from rle.graph.snapshot import Snapshot
+    from rle.spec.dataset import DatasetSpec
+
+    OnProgress = Callable[[str, int, int], None]
+
+FITTED = (Split.TRAIN, Split.VALIDATION)
+
+
+def run_baseline(
+    spec: DatasetSpec,
+    *,
+    seed: int = 42,
+    text_embedder: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> BaselineReport:
+    """Train and measure the baseline; see `rle.Dataset.baseline`."""
+    require_lightgbm()
+    tell = on_progress or (lambda stage, done, of: None)
+    check_task_splits(spec)
+    codec = None if isinstance(spec.task, LinkTaskSpec) else fit_codec(spec)
+    if text_embedder is None:
+        spec = without_text(spec)
+    snapshot = build_snapshot(
+        spec,
+        folder=snapshots_folder(),
+        text_embedder=text_embedder or "none",
+        num_workers=0,
+        on_progress=tell,
+    )
+    return measure_baseline(spec, snapshot, codec, seed=seed, on_progress=tell)
+
+
+def measure_baseline(
+    spec: DatasetSpec,
+    snapshot: Snapshot,
+    codec: LabelCodec | None,
+    *,
+    seed: int,
+    time_window: int | None = None,
+    on_progress: OnProgress,
+) -> BaselineReport:
+    """Train and measure the baseline of a node or link task on a graph that is there.
+
+    Args:
+        spec: With training and validation tables.
+        snapshot: The graph of its tables.
+        codec: Of a node task's labels.
+        seed: Of the draws of rows and features.
+        time_window: Nanoseconds before a row's time beyond which nothing is visible.
+        on_progress: Called with a stage, steps done and steps in all.
+    """
+    if codec is None:
+        raise ValidationError(
+            f"Task {spec.task.name!r} is a {spec.task.task_type.value} task; the baseline is for "
+            "node tasks."
+        )
+    return fit_node_baseline(
+        spec, snapshot, codec, seed=seed, time_window=time_window, on_progress=on_progress
+    ).report
+
+
+def check_task_splits(spec: DatasetSpec) -> None:
+    """Raise where a table that is needed is missing, or a time in it cannot be read."""
+    task = spec.task
+    missing = [split.value for split in FITTED if split not in task.sources]
+    if missing:
+        raise ValidationError(
+            f"Task {task.name!r} has no {' and no '.join(missing)} table, and the baseline needs "
+            "it; add it to task_data_source."
+        )
+    for split in task.sources:
+        check_times(spec.connector, task, split)
+
+
+def fit_codec(spec: DatasetSpec) -> LabelCodec:
+    """Learn how labels become targets, from the training split; check those of validation."""
+    task = spec.task
+    assert isinstance(task, NodeTaskSpec)
+    where = f"{task.name}.{task.target_column}"
+    labels = {split: read_labels(spec.connector, task, split) for split in FITTED}
+    codec = LabelCodec.fit(task.task_type, labels[Split.TRAIN], where=f"{where} (train)")
+    codec.encode(labels[Split.VALIDATION], where=f"{where} (validation)")
+    return codec

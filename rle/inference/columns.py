@@ -5,13 +5,14 @@ table (names, values and types), then PREDICTION in the label's own type (double
 are regressed), then for classification one PROBABILITY_<class> per class (float32; for a binary
 task both). A multilabel PREDICTION is the list of classes whose probability is at least a half. An
 embedding table has the same key columns and EMBEDDING, a vector of float32. Where the entity is not
-in the graph, all but the keys are NULL.
+in the graph, all but the keys are NULL. Ranked lists, and lists made flat, are in
+`rle.inference.items`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,14 +24,31 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rle.graph.link_task import LinkSplitRows
     from rle.graph.task import SplitRows
     from rle.inference.predict import ScoreBlock
     from rle.ingest.labels import LabelCodec
-    from rle.spec.task import NodeTaskSpec
+    from rle.spec.dataset import DatasetSpec
 
 PREDICTION = "PREDICTION"
 PROBABILITY = "PROBABILITY"
 EMBEDDING = "EMBEDDING"
+
+
+class Block(Protocol):
+    """What is said about some consecutive rows of a split."""
+
+    @property
+    def first(self) -> int:
+        """Position of the block's first row in the split."""
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """[n]; False where the entity is not in the graph, so that nothing can be said."""
+
+    @property
+    def embeddings(self) -> NDArray[np.float32] | None:
+        """[n, D]; None where they were not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +60,18 @@ class KeyColumns:
     """Whole columns, in the order of the task table."""
 
     @classmethod
-    def of(cls, task: NodeTaskSpec, split: SplitRows) -> KeyColumns:
-        """Take them from a split that was read."""
-        names, arrays = [task.entity_column], [split.keys]
-        if task.time_column is not None and split.task_times is not None:
-            names.append(task.time_column)
+    def of(cls, dataset: DatasetSpec, split: SplitRows | LinkSplitRows) -> KeyColumns:
+        """Take them from a split that was read: the entity, of a link task the source, and time."""
+        names, arrays = [dataset.entities[0][2]], [split.keys]
+        if dataset.task.time_column is not None and split.task_times is not None:
+            names.append(dataset.task.time_column)
             arrays.append(split.task_times)
         fields = (pa.field(n, a.type) for n, a in zip(names, arrays, strict=True))
         return cls(tuple(fields), tuple(arrays))
 
-    def rows(self, block: ScoreBlock) -> list[pa.Array]:
+    def rows(self, block: Block) -> list[pa.Array]:
         """Return the key columns of a block's rows."""
-        return [array.slice(block.first, block.num_rows) for array in self.arrays]
+        return [array.slice(block.first, block.is_known.size) for array in self.arrays]
 
 
 class PredictionColumns:
@@ -95,7 +113,7 @@ class EmbeddingColumns:
             [*keys.fields, pa.field(name, pa.list_(pa.float32(), num_channels))]
         )
 
-    def batch(self, block: ScoreBlock) -> pa.RecordBatch:
+    def batch(self, block: Block) -> pa.RecordBatch:
         """Return the rows of a block, which must hold embeddings."""
         assert block.embeddings is not None
         values = pa.array(block.embeddings.ravel(), pa.float32())

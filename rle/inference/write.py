@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pydantic
-import torch
 
 from rle.errors import DataError
-from rle.graph.task import read_split
-from rle.inference.columns import EmbeddingColumns, KeyColumns, PredictionColumns
+from rle.inference.answer import Question
 from rle.inference.export import export
-from rle.inference.predict import score_rows
+from rle.inference.items import check_flatten_output
+from rle.inference.links import answer_links
+from rle.inference.nodes import answer_nodes
+from rle.model.link import LinkModel
 from rle.runs.events import ArtifactEvent, WarningEvent
-from rle.runs.stage import StageProgress
-from rle.sampling.loader import BatchLoader
-from rle.spec.metric import METRICS, EvaluationMetric
-from rle.spec.task import NodeTaskSpec
-from rle.training.metrics import compute
-from rle.training.node_job import make_sampler
-from rle.values import Split, Value
+from rle.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    import pyarrow as pa
+    import torch
 
     from rle.graph.snapshot import Snapshot
-    from rle.graph.task import SplitRows
+    from rle.inference.answer import Answer
     from rle.inference.export import OutputPlan
-    from rle.inference.predict import ScoreBlock
-    from rle.ingest.labels import LabelCodec
     from rle.model.relational import RelationalModel
     from rle.runs.events import AnyEvent
     from rle.spec.config import TrainerConfig
@@ -45,17 +36,18 @@ class PredictionResult(Value):
     model_config = pydantic.ConfigDict(ser_json_inf_nan="strings")
 
     num_rows: int
-    """Rows of the prediction table, one per row of the test table."""
+    """Rows of the prediction table: one per row of the test table, or flat one per item."""
     num_unknown: int
-    """Rows whose entity is not in the graph; their prediction is NULL."""
+    """Test rows whose entity is not in the graph; their prediction is NULL."""
     export_paths: dict[str, str | dict[str, str]]
     """"predictions": table name, and "embeddings": {entity column: table name}."""
     test_metrics: dict[str, float]
-    """Every metric of the task type that is defined for the test labels; empty without labels."""
+    """Every metric of the task type that is defined for the test labels, where they were asked for;
+    empty otherwise."""
 
 
 def write_predictions(
-    model: RelationalModel,
+    model: RelationalModel | LinkModel,
     snapshot: Snapshot,
     dataset: DatasetSpec,
     config: TrainerConfig,
@@ -64,6 +56,8 @@ def write_predictions(
     batch_size: int,
     device: torch.device,
     on_event: Callable[[AnyEvent], None],
+    compute_test_metrics: bool = False,
+    flatten_output: bool = False,
 ) -> PredictionResult:
     """Predict the test split and write the tables of `plan`, all whole or none at all.
 
@@ -76,65 +70,39 @@ def write_predictions(
         batch_size: Rows per step; changes speed and memory, never a prediction.
         device: Where the model runs.
         on_event: Told of progress and of the tables.
+        compute_test_metrics: Whether the predictions are measured against the test labels.
+        flatten_output: Whether the prediction table has one row per item of a list.
 
     Raises:
+        ValidationError: The predictions of the task are no lists, so cannot be flat.
         OutputExistsError: A table came into being since the plan was made.
         DataError: The test table is empty, or its rows contradict the task.
     """
-    assert isinstance(dataset.task, NodeTaskSpec)
-    codec = model.spec.labels
-    split = read_split(dataset.connector, dataset, Split.TEST, snapshot, codec)
-    if split.num_unknown:
-        message = (
-            f"{split.num_unknown} of {split.rows.size} test rows have an entity that is not in the "
-            f"graph, such as {split.example_unknown!r}; their prediction is NULL."
-        )
-        on_event(WarningEvent(message=message))
+    if flatten_output:
+        check_flatten_output(dataset.task.task_type)
     model.bind(snapshot)
-    sampler = make_sampler(snapshot, dataset, config)
-    loader = BatchLoader(
-        snapshot,
-        split,
-        sampler,
+    question = Question(
         batch_size=batch_size,
-        shuffle=False,
-        threads=config.sampler_workers,
-    )
-    blocks = score_rows(
-        model.to(device),
-        loader,
-        num_rows=split.rows.size,
         device=device,
         with_embeddings=bool(plan.embeddings),
-        on_step=StageProgress("predict", on_event),
+        flatten_output=flatten_output,
+        with_labels=compute_test_metrics,
+        on_event=on_event,
     )
-    keys = KeyColumns.of(dataset.task, split)
-    tables: list[EmbeddingColumns | PredictionColumns] = [PredictionColumns(keys, codec)]
-    if plan.embeddings:  # the order of `plan.tables`
-        tables.insert(0, EmbeddingColumns(keys, model.spec.channels))
-    scores: list[np.ndarray] = []
-    with contextlib.closing(loader):
-        written = export(plan, [t.schema for t in tables], _rows(blocks, tables, scores))
+    placed = model.to(device)
+    if isinstance(placed, LinkModel):
+        answer = answer_links(placed, snapshot, dataset, config, question)
+    else:
+        answer = answer_nodes(placed, snapshot, dataset, config, question)
+    written = export(plan, answer.schemas, answer.rows)
     for table in plan.tables:
         on_event(ArtifactEvent(name=_kind(plan, table), location=table))
     return PredictionResult(
         num_rows=written[-1],
-        num_unknown=split.num_unknown,
+        num_unknown=answer.num_unknown,
         export_paths={"predictions": plan.predictions, "embeddings": dict(plan.embeddings)},
-        test_metrics=_measure(split, codec, scores, dataset.task.metric, on_event),
+        test_metrics=_measure(answer, dataset, on_event) if compute_test_metrics else {},
     )
-
-
-def _rows(
-    blocks: Iterator[ScoreBlock],
-    tables: list[EmbeddingColumns | PredictionColumns],
-    scores: list[np.ndarray],
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """One batch per table and block; the scores of known rows are kept for the metrics."""
-    for block in blocks:
-        scores.append(block.scores[block.is_known])
-        for index, table in enumerate(tables):
-            yield index, table.batch(block)
 
 
 def _kind(plan: OutputPlan, table: str) -> str:
@@ -142,21 +110,11 @@ def _kind(plan: OutputPlan, table: str) -> str:
 
 
 def _measure(
-    split: SplitRows,
-    codec: LabelCodec,
-    scores: list[np.ndarray],
-    metric: EvaluationMetric,
-    on_event: Callable[[AnyEvent], None],
+    answer: Answer, dataset: DatasetSpec, on_event: Callable[[AnyEvent], None]
 ) -> dict[str, float]:
-    if split.labels is None or split.num_unknown == split.rows.size:
+    try:
+        return answer.measure()
+    except DataError as error:  # the tables are written; a metric that is undefined is no loss
+        message = f"{dataset.task.metric.name} of the test split: {error}"
+        on_event(WarningEvent(message=message))
         return {}
-    found = torch.from_numpy(np.concatenate(scores))
-    labels = torch.from_numpy(split.labels[split.rows >= 0])
-    metrics = {}
-    for name in METRICS[codec.task_type]:
-        try:
-            metrics[name] = compute(EvaluationMetric(name=name), codec.task_type, found, labels)
-        except DataError as error:  # the tables are written; a metric that is undefined is no loss
-            if name == metric.name:
-                on_event(WarningEvent(message=f"{name} of the test split: {error}"))
-    return metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from rle.values import Split
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rle.sampling.epochs import EpochLoader
     from rle.spec.config import TrainerConfig
     from rle.training.ranks import Ranks
 
@@ -101,6 +102,7 @@ class NodeTrainingJob(TrainingJob):
             for split, rows in splits.items()
         }
         model = RelationalModel(self.model)
+        model.name_rows(snapshot)
         model.bind(snapshot)
         objective = Objective(self.model)
         move = partial(to_tensors, pin=ranks.device.type == "cuda")
@@ -117,7 +119,7 @@ class NodeTrainingJob(TrainingJob):
                 move=move,
             ),
             move=move,
-            remarks=_remarks(loaders[Split.TRAIN]),
+            remarks=wrap_remarks(loaders[Split.TRAIN]),
         )
 
     def _training_objective(self, plain: Objective, train: SeedArrays, ranks: Ranks) -> Objective:
@@ -157,7 +159,8 @@ class NodeTrainingJob(TrainingJob):
         return self.folder / "splits" / split.value
 
 
-def _remarks(loader: BatchLoader) -> tuple[str, ...]:
+def wrap_remarks(loader: EpochLoader[Any]) -> tuple[str, ...]:
+    """Say so where many training rows come twice per epoch."""
     plan = loader.plan
     if plan.num_wrapped <= WORTH_SAYING * loader.num_rows:
         return ()
@@ -169,12 +172,19 @@ def _remarks(loader: BatchLoader) -> tuple[str, ...]:
 
 
 def make_sampler(
-    snapshot: Snapshot, dataset: DatasetSpec, config: TrainerConfig
+    snapshot: Snapshot, dataset: DatasetSpec, config: TrainerConfig, *, entity: int = 0
 ) -> NeighborSampler:
-    """Return the sampler that training, validation and prediction share."""
+    """Return the sampler that training, validation and prediction share.
+
+    Args:
+        snapshot: The graph.
+        dataset: Whose task it is.
+        config: How neighbours are sampled.
+        entity: Which of the task's entities is at the root; 1 for the targets of a link task.
+    """
     return NeighborSampler(
         snapshot,
-        entity_table=dataset.entities[0][0],
+        entity_table=dataset.entities[entity][0],
         # Deeper hops than there are layers would be sampled for nothing.
         fanouts=config.fanouts[: config.num_layers],
         strategy=config.temporal_strategy,

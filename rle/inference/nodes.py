@@ -1,0 +1,112 @@
+"""The answer to a node task: one prediction per test row."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from rle.errors import DataError
+from rle.graph.task import read_split
+from rle.inference.answer import Answer, tell_unknown
+from rle.inference.columns import EmbeddingColumns, KeyColumns, PredictionColumns
+from rle.inference.items import ClassColumns
+from rle.inference.predict import score_rows
+from rle.runs.stage import StageProgress
+from rle.sampling.loader import BatchLoader
+from rle.spec.metric import METRICS, EvaluationMetric
+from rle.training.metrics import compute
+from rle.training.node_job import make_sampler
+from rle.values import Split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from rle.graph.snapshot import Snapshot
+    from rle.graph.task import SplitRows
+    from rle.inference.answer import Question
+    from rle.inference.predict import ScoreBlock
+    from rle.ingest.labels import LabelCodec
+    from rle.model.relational import RelationalModel
+    from rle.spec.config import TrainerConfig
+    from rle.spec.dataset import DatasetSpec
+
+
+def answer_nodes(
+    model: RelationalModel,
+    snapshot: Snapshot,
+    dataset: DatasetSpec,
+    config: TrainerConfig,
+    question: Question,
+) -> Answer:
+    """Predict the test split of a node task; see `rle.inference.write.write_predictions`."""
+    codec = model.spec.labels
+    split = read_split(
+        dataset.connector, dataset, Split.TEST, snapshot, codec if question.with_labels else None
+    )
+    tell_unknown(split, question)
+    loader = BatchLoader(
+        snapshot,
+        split,
+        make_sampler(snapshot, dataset, config),
+        batch_size=question.batch_size,
+        shuffle=False,
+        threads=config.sampler_workers,
+    )
+    blocks = score_rows(
+        model,
+        loader,
+        num_rows=split.rows.size,
+        device=question.device,
+        with_embeddings=question.with_embeddings,
+        on_step=StageProgress("predict", question.on_event),
+    )
+    keys = KeyColumns.of(dataset, split)
+    make = ClassColumns if question.flatten_output else PredictionColumns
+    tables: list[ClassColumns | EmbeddingColumns | PredictionColumns] = [make(keys, codec)]
+    if question.with_embeddings:  # the prediction table is the last
+        tables.insert(0, EmbeddingColumns(keys, model.spec.channels))
+    scores: list[NDArray[np.float32]] = []
+    return Answer(
+        schemas=tuple(table.schema for table in tables),
+        rows=_rows(loader, blocks, tables, scores),
+        num_unknown=split.num_unknown,
+        measure=lambda: _measure(split, codec, scores, dataset.task.metric),
+    )
+
+
+def _rows(
+    loader: BatchLoader,
+    blocks: Iterator[ScoreBlock],
+    tables: list[ClassColumns | EmbeddingColumns | PredictionColumns],
+    scores: list[NDArray[np.float32]],
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """One batch per table and block; the scores of known rows are kept for the metrics."""
+    with contextlib.closing(loader):
+        for block in blocks:
+            scores.append(block.scores[block.is_known])
+            for index, table in enumerate(tables):
+                yield index, table.batch(block)
+
+
+def _measure(
+    split: SplitRows,
+    codec: LabelCodec,
+    scores: list[NDArray[np.float32]],
+    metric: EvaluationMetric,
+) -> dict[str, float]:
+    """Every metric that is defined for the labels; an error where that of the task is not."""
+    if split.labels is None or split.num_unknown == split.rows.size:
+        raise DataError("No test row has both a label and an entity that is in the graph.")
+    found = torch.from_numpy(np.concatenate(scores))
+    labels = torch.from_numpy(split.labels[split.rows >= 0])
+    metrics = {metric.name: compute(metric, codec.task_type, found, labels)}
+    for name in METRICS[codec.task_type]:
+        with contextlib.suppress(DataError):
+            metrics[name] = compute(EvaluationMetric(name=name), codec.task_type, found, labels)
+    return metrics

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from rle.errors import ValidationError
 from rle.graph.task_table import has_column, read_columns, times_of
 from rle.values import Split
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from rle.connectors.base import Connector
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rle.ingest.labels import LabelCodec
     from rle.spec.dataset import DatasetSpec
     from rle.spec.task import NodeTaskSpec
+
+    Labels = NDArray[np.float32] | NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class SplitRows:
     """int64 [N], nanoseconds since 1970 UTC; END_OF_TIME where the task has no time column."""
     labels: NDArray[np.float32] | NDArray[np.int64] | None
     """As `LabelCodec.encode` returns them; None where they were not asked for or are not there."""
+    is_measured: NDArray[np.bool_] | None
+    """bool [N], rows of a test split whose label means something to the model; at the others
+    `labels` is 0. None where all do."""
     keys: pa.Array
     """[N], the entity column as it is in the table."""
     task_times: pa.Array | None
@@ -41,6 +46,8 @@ class SplitRows:
     """Rows whose entity is not in the graph. Nothing can be predicted for them."""
     example_unknown: str | None = None
     """The key of one of them."""
+    left_out: str | None = None
+    """Which rows are not measured and why, as a sentence; None where all are."""
 
 
 def read_labels(connector: Connector, task: NodeTaskSpec, split: Split) -> pa.ChunkedArray:
@@ -54,9 +61,9 @@ def read_labels(connector: Connector, task: NodeTaskSpec, split: Split) -> pa.Ch
 
 
 def check_test_labels(connector: Connector, task: NodeTaskSpec, codec: LabelCodec) -> None:
-    """Raise DataError where test labels are there but cannot be measured; needs no graph."""
+    """Raise DataError where test labels are of another type than the model's; needs no graph."""
     if _has_labels(connector, task, Split.TEST):
-        _labels(read_labels(connector, task, Split.TEST), codec, task, Split.TEST)
+        _test_labels(read_labels(connector, task, Split.TEST), codec, task)
 
 
 def read_split(
@@ -74,7 +81,8 @@ def read_split(
         split: Which of the task's tables.
         snapshot: The graph of the dataset.
         codec: Encodes the labels; None leaves them out. A test table without the label column, or
-            with NULLs only in it, has no labels either way.
+            with NULLs only in it, has no labels either way. Its rows may lack a label, or have a
+            class that no training row has: they are predicted, but not measured.
 
     Raises:
         UnknownNameError: The split has no table, or the table lacks a column.
@@ -95,18 +103,24 @@ def read_split(
     rows = snapshot.tables[table_name].rows_of(key, keys)
     unknown = np.flatnonzero(rows < 0)
     times, task_times = times_of(table, node_task, split)
-    labels = None
+    labels = is_measured = left_out = None
     if has_labels and codec is not None:
-        labels = _labels(table.column(node_task.target_column), codec, node_task, split)
+        values = table.column(node_task.target_column)
+        if split is Split.TEST:
+            labels, is_measured, left_out = _test_labels(values, codec, node_task)
+        else:
+            labels = codec.encode(values, where=_where(node_task, split))
     return SplitRows(
         split=split,
         rows=rows,
         times=times,
         labels=labels,
+        is_measured=is_measured,
         keys=keys,
         task_times=task_times,
         num_unknown=int(unknown.size),
         example_unknown=str(keys[int(unknown[0])].as_py()) if unknown.size else None,
+        left_out=left_out,
     )
 
 
@@ -114,9 +128,39 @@ def _has_labels(connector: Connector, task: NodeTaskSpec, split: Split) -> bool:
     return split is not Split.TEST or has_column(connector, task, split, task.target_column)
 
 
-def _labels(
-    values: pa.ChunkedArray, codec: LabelCodec, task: NodeTaskSpec, split: Split
-) -> NDArray[np.float32] | NDArray[np.int64] | None:
-    if split is Split.TEST and values.null_count == len(values):
-        return None
-    return codec.encode(values, where=f"{task.name}.{task.target_column} ({split.value})")
+def _where(task: NodeTaskSpec, split: Split) -> str:
+    return f"{task.name}.{task.target_column} ({split.value})"
+
+
+def _test_labels(
+    values: pa.ChunkedArray, codec: LabelCodec, task: NodeTaskSpec
+) -> tuple[Labels | None, NDArray[np.bool_] | None, str | None]:
+    """Return `labels`, `is_measured` and `left_out` of a test split."""
+    if values.null_count == len(values):
+        return None, None, None
+    where = _where(task, Split.TEST)
+    is_measured = codec.find_measurable(values, where=where)
+    if is_measured.all():
+        return codec.encode(values, where=where), None, None
+    left_out = _say_left_out(values, is_measured, codec)
+    if not is_measured.any():
+        return None, None, left_out
+    known = codec.encode(values.filter(pa.array(is_measured)), where=where)
+    labels: Labels = np.zeros((len(values), *known.shape[1:]), known.dtype)
+    labels[is_measured] = known
+    return labels, is_measured, left_out
+
+
+def _say_left_out(
+    values: pa.ChunkedArray, is_measured: NDArray[np.bool_], codec: LabelCodec
+) -> str:
+    reasons = [f"{values.null_count} without a label"] if values.null_count else []
+    rest = values.filter(pa.array(~is_measured)).drop_null()
+    if len(rest):
+        is_class = codec.task_type.is_classification
+        kind = "a class that no training row has" if is_class else "a label that is not finite"
+        reasons.append(f"{len(rest)} with {kind}, such as {rest[0].as_py()!r}")
+    return (
+        f"{int((~is_measured).sum())} of {len(values)} test rows are predicted but left out of the "
+        f"metrics: {' and '.join(reasons)}."
+    )

@@ -105,3 +105,32 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     write(tmp_path, Split.TRAIN, **{k: v.slice(0, 0) for k, v in ROWS.items()})
     with pytest.raises(DataError, match=r"train table of task 'task' .* is empty"):
         read_labels(spec.connector, spec.task, Split.TRAIN)
+
+
+def test_test_rows_that_cannot_be_measured_are_marked_and_told(tmp_path: Path) -> None:
+    spec, snapshot = prepared(tmp_path)
+    write(tmp_path, Split.TEST, label=pa.array([1, None, 7, 0]))
+    split = read_split(spec.connector, spec, Split.TEST, snapshot, CODEC)
+    assert split.labels is not None
+    assert split.labels.tolist() == [1, 0, 0, 0]
+    assert split.is_measured is not None
+    assert split.is_measured.tolist() == [True, False, False, True]
+    assert split.left_out == (
+        "2 of 4 test rows are predicted but left out of the metrics: 1 without a label and 1 with "
+        "a class that no training row has, such as 7."
+    )
+
+
+def test_a_test_split_of_which_nothing_can_be_measured_has_no_labels(tmp_path: Path) -> None:
+    spec, snapshot = prepared(tmp_path)
+    write(tmp_path, Split.TEST, label=pa.array([7, None, 8, 7]))
+    split = read_split(spec.connector, spec, Split.TEST, snapshot, CODEC)
+    assert split.labels is None
+    assert "4 of 4 test rows" in str(split.left_out)
+
+
+def test_a_test_split_that_can_be_measured_says_nothing(tmp_path: Path) -> None:
+    spec, snapshot = prepared(tmp_path)
+    write(tmp_path, Split.TEST)
+    split = read_split(spec.connector, spec, Split.TEST, snapshot, CODEC)
+    assert (split.is_measured, split.left_out) == (None, None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -107,3 +108,44 @@ def test_labels_outside_the_task_type_are_refused(
 def test_a_label_that_training_never_saw_is_refused(labels: pa.Array) -> None:
     with pytest.raises(DataError, match="training"):
         LabelCodec.fit(BINARY, pa.array([0, 1])).encode(labels)
+
+
+@pytest.mark.parametrize(
+    ("task_type", "train", "values", "expected"),
+    [
+        (TaskType.BINARY_CLASSIFICATION, [0, 1], [0, None, 2, 1], [1, 0, 0, 1]),
+        (TaskType.BINARY_CLASSIFICATION, [0.0, 1.0], [0.0, None, math.nan, 1.0], [1, 0, 0, 1]),
+        (TaskType.MULTICLASS_CLASSIFICATION, ["a", "b", "c"], ["c", None, "d"], [1, 0, 0]),
+        (
+            TaskType.MULTILABEL_CLASSIFICATION,
+            [["a"], ["b"]],
+            [["a", "b"], [], None, ["a", "x"], [None], ["b"]],
+            [1, 1, 0, 0, 0, 1],
+        ),
+        (TaskType.REGRESSION, [1.0, 2.0], [9.0, None, math.nan, math.inf, -3.0], [1, 0, 0, 0, 1]),
+    ],
+)
+def test_what_cannot_be_measured_is_found(task_type, train, values, expected):
+    codec = LabelCodec.fit(task_type, pa.array(train))
+    labels = pa.array(values, pa.array(train).type)
+    found = codec.find_measurable(labels)
+    assert found.tolist() == [bool(e) for e in expected]
+    codec.encode(labels.filter(pa.array(found)))  # and what is found can be encoded
+    chunked = pa.chunked_array([labels.slice(0, 1), labels.slice(1)])
+    assert codec.find_measurable(chunked).tolist() == found.tolist()
+
+
+def test_a_new_class_is_named_with_its_rows_and_the_way_out():
+    codec = LabelCodec.fit(TaskType.MULTICLASS_CLASSIFICATION, pa.array(["a", "b", "c"]))
+    with pytest.raises(DataError) as caught:
+        codec.encode(pa.array(["a", "x", "y", "y"]), where="task.label (validation)")
+    text = str(caught.value)
+    assert "'task.label (validation)' holds 'y' (2 times), 'x' (1 times) in its 4 rows" in text
+    assert "Add training rows of it, or leave these rows out" in text
+
+
+def test_percentiles_of_a_regression_are_kept():
+    codec = LabelCodec.fit(TaskType.REGRESSION, pa.array(list(range(101))))
+    assert codec.percentiles == (2.0, 98.0)
+    assert LabelCodec.from_json(codec.to_json()) == codec
+    assert LabelCodec.fit(TaskType.BINARY_CLASSIFICATION, pa.array([0, 1])).percentiles is None

@@ -14,6 +14,7 @@ from rle.inference.answer import Answer, tell_unknown
 from rle.inference.columns import EmbeddingColumns, KeyColumns, PredictionColumns
 from rle.inference.items import ClassColumns
 from rle.inference.predict import score_rows
+from rle.runs.events import WarningEvent
 from rle.runs.stage import StageProgress
 from rle.sampling.loader import BatchLoader
 from rle.spec.metric import METRICS, EvaluationMetric
@@ -50,6 +51,8 @@ def answer_nodes(
         dataset.connector, dataset, Split.TEST, snapshot, codec if question.with_labels else None
     )
     tell_unknown(split, question)
+    if split.left_out is not None:
+        question.on_event(WarningEvent(message=split.left_out))
     loader = BatchLoader(
         snapshot,
         split,
@@ -101,10 +104,12 @@ def _measure(
     metric: EvaluationMetric,
 ) -> dict[str, float]:
     """Every metric that is defined for the labels; an error where that of the task is not."""
-    if split.labels is None or split.num_unknown == split.rows.size:
+    is_known = split.rows >= 0
+    is_measured = is_known if split.is_measured is None else is_known & split.is_measured
+    if split.labels is None or not is_measured.any():
         raise DataError("No test row has both a label and an entity that is in the graph.")
-    found = torch.from_numpy(np.concatenate(scores))
-    labels = torch.from_numpy(split.labels[split.rows >= 0])
+    found = torch.from_numpy(np.concatenate(scores)[is_measured[is_known]])
+    labels = torch.from_numpy(split.labels[is_measured])
     metrics = {metric.name: compute(metric, codec.task_type, found, labels)}
     for name in METRICS[codec.task_type]:
         with contextlib.suppress(DataError):

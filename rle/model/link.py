@@ -130,7 +130,7 @@ class LinkModel(nn.Module):
 
 
 class LinkObjective:
-    """A softmax over each source's candidates, each standing for as many targets as its weight."""
+    """A softmax over each source's candidates, each standing for as many targets as it weighs."""
 
     def row_losses(self, outputs: Tensor, labels: LinkLabels) -> Tensor:
         """The loss of each source, float32 [S]: minus the mean log-probability of its positives.
@@ -152,7 +152,8 @@ class LinkObjective:
         positive = labels.positive.float()
         num_positive = empty.index_add(0, source, positive)
         num_all = empty.index_add(0, source, torch.ones_like(positive))
-        mean = empty.index_add(0, source, weighted * positive) / num_positive.clamp(min=1)
+        scores = outputs.float() * positive
+        mean = empty.index_add(0, source, scores) / num_positive.clamp(min=1)
         is_learnable = (num_positive > 0) & (num_positive < num_all)
         # A total of 0 belongs to a source without candidates; its logarithm must not be looked at.
         log_total = torch.where(is_learnable, total, 1.0).log()

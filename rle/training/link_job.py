@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from rle.spec.metric import EvaluationMetric
     from rle.training.ranks import Ranks
 
-LOOKED_AT = 20_000
+LOOKED_AT = 5_000
 """Training rows whose history is read before training, to say how many can be learnt from."""
-LOSS_ROWS = 10_000
+LOSS_ROWS = 2_000
 """Validation rows that the loss is over, at most; their candidates are the same every time."""
 
 

@@ -70,6 +70,7 @@ def main() -> None:
             output_alias=f"player_out_{datetime.now(UTC):%Y%m%d_%H%M%S}",
             output_config=output,
             test_batch_size=512,
+            compute_test_metrics=True,
             on_event=display,
         )
     show_result(console, connector, result)

@@ -9,7 +9,7 @@ from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
 from rle.graph.task import read_split
 from rle.inference.model_folder import ModelManifest, load_model, save_model
-from rle.inference.prepare import check_labelled, plan_request, prepare
+from rle.inference.prepare import check_output, plan_request, prepare
 from rle.inference.write import PredictionResult, write_predictions
 from rle.model.spec import ModelSpec
 from rle.runs.curve import draw_curve
@@ -139,7 +139,7 @@ def fit_predict(
     )
     plan = plan_request(request, spec, config.connector)
     codec, warnings = check_before_training(spec, config, needs_test=True)
-    check_labelled(request, spec)
+    check_output(request, spec)
     params = config.model_dump(mode="json")
     with tracked(spec, params=params, job="train_inference", on_event=on_event) as run:
         trained = _train(spec, config, codec, warnings, run)
@@ -322,6 +322,8 @@ def _predict(
             batch_size=request.test_batch_size,
             device=check_device(config),
             on_event=tell,
+            compute_test_metrics=request.compute_test_metrics,
+            flatten_output=request.flatten_output,
         )
 
 

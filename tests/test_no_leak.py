@@ -33,6 +33,7 @@ def auroc_of_test(folder, *, leak: timedelta, current_time: bool) -> float:
         config,
         output_alias="a",
         output_config=OutputConfig.local(artifacts_dir=folder / "out"),
+        compute_test_metrics=True,
     )
     return result.prediction.test_metrics["roc_auc"]
 

@@ -87,6 +87,7 @@ def trained(place):
         output_alias="first",
         output_config=OUTPUT,
         extract_embeddings=True,
+        compute_test_metrics=True,
         on_event=events.append,
     )
     return result, events
@@ -189,6 +190,7 @@ def test_the_saved_model_predicts_the_same_whatever_the_batch_size(place, traine
         output_alias="again",
         output_config=OUTPUT,
         test_batch_size=7,
+        compute_test_metrics=True,
     )
     assert again.test_metrics == pytest.approx(result.prediction.test_metrics, abs=1e-6)
     first = read(connector, "shop.main.PREDICTIONS_FIRST")["PROBABILITY_1"].to_pylist()
@@ -354,6 +356,7 @@ def test_every_task_type_is_predicted_in_the_labels_own_type(place, task, dtype,
         make_config(connector, n_epochs=1, clamp_max=None),
         output_alias=task,
         output_config=OUTPUT,
+        compute_test_metrics=True,
     )
     table = read(connector, f"shop.main.PREDICTIONS_{task.upper()}")
     assert table.schema.field("PREDICTION").type == dtype

@@ -80,6 +80,7 @@ def run_one(task: str, seed: int, settings: dict[str, Any]) -> Result:
             output_alias="quality",
             output_config=rle.OutputConfig.local(artifacts_dir=folder),
             test_batch_size=config.val_batch_size,
+            compute_test_metrics=True,
             on_event=display,
         )
     return {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rle.errors import ValidationError
 from rle.inference.export import plan_outputs
 from rle.inference.find_model import find_model
+from rle.inference.items import check_flatten_output
 from rle.inference.model_folder import ModelManifest, load_model
 from rle.spec.infer import key_dtype
 from rle.spec.task import NodeTaskSpec
@@ -58,7 +59,7 @@ def prepare(request: PredictRequest) -> Prepared:
         dataset = with_test_table(manifest.dataset, str(request.test_table))
         plan, warnings = plan_request(request, dataset, dataset.connector), ()
     check_before_prediction(dataset, manifest.config, codec=manifest.model.labels)
-    check_labelled(request, dataset)
+    check_output(request, dataset)
     return Prepared(folder, manifest, dataset, plan, chosen, warnings)
 
 
@@ -75,11 +76,16 @@ def plan_request(request: OutputRequest, dataset: DatasetSpec, connector: Connec
     )
 
 
-def check_labelled(request: OutputRequest, dataset: DatasetSpec) -> None:
-    """Raise ValidationError where the test table is to be measured but has no labels."""
+def check_output(request: OutputRequest, dataset: DatasetSpec) -> None:
+    """Raise ValidationError where an output cannot be had in the form that is asked for.
+
+    Only lists can be flat, and only a test table with labels can be measured.
+    """
+    task = dataset.task
+    if request.flatten_output:
+        check_flatten_output(task.task_type)
     if not request.compute_test_metrics:
         return
-    task = dataset.task
     column = task.target_column if isinstance(task, NodeTaskSpec) else task.target_entity_column
     source, connector = task.sources[Split.TEST], dataset.connector
     if column in connector.arrow_schema(source).names:

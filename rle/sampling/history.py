@@ -106,11 +106,13 @@ class HistoryReader:
         inclusive: Whether a row at exactly the source's time is visible.
         windows: Nanoseconds, ascending; see `History.recent`.
         limit: Events followed per source and path.
+        time_window: Nanoseconds before the source's time; events that are older are not visible,
+            as in `NeighborSampler`. Targets never are too old. None: no limit.
 
     Raises:
         UnknownNameError: The graph has no such table.
         ValidationError: A path does not lead from source to target, windows are not positive and
-            ascending, or the limit is below 1.
+            ascending, or the limit or the time window is below 1.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class HistoryReader:
         inclusive: bool,
         windows: Sequence[int] = (),
         limit: int = 1024,
+        time_window: int | None = None,
     ) -> None:
         for table in (source, target):
             if table not in snapshot.tables:
@@ -131,6 +134,8 @@ class HistoryReader:
             raise ValidationError(f"Windows must be positive and ascending, not {list(windows)}.")
         if limit < 1:
             raise ValidationError(f"At least one event must be followed, not {limit}.")
+        if time_window is not None and time_window < 1:
+            raise ValidationError(f"A time window must be positive, not {time_window} ns.")
         for path in paths:
             _check_path(snapshot.schema, path, source, target)
         load_links()
@@ -152,7 +157,7 @@ class HistoryReader:
                 np.array(windows, np.int64),
             )
         )
-        self._options = (int(inclusive), limit)
+        self._options = (int(inclusive), limit, time_window or 0)
 
     def read(self, rows: Int32Array, times: Int64Array) -> History:
         """Return the pairs of each source. Releases the GIL.
@@ -173,10 +178,10 @@ class HistoryReader:
                 f"A source row is outside 0..{self._num_rows - 1}, the rows of the source table."
             )
         links, offsets, hops, parts, clocks, buckets, windows = self._graph
-        inclusive, limit = self._options
+        inclusive, limit, time_window = self._options
         offset, numbers, ages = kernels.read_history(
             read_only(rows), read_only(times), links, offsets, hops, parts, clocks, buckets,
-            windows, inclusive, limit,
+            windows, inclusive, limit, time_window,
         )  # fmt: skip
         return self._history(offset, numbers, ages)
 

@@ -79,6 +79,7 @@ def slow_events(
     *,
     inclusive: bool,
     limit: int = 10**9,
+    time_window: int | None = None,
 ) -> list[Event]:
     """Every visible event of a source along one path, oldest first."""
     relations = [graph.schema.relations[i] for i in path]
@@ -94,7 +95,9 @@ def slow_events(
                     below.append(Event(child, event.event, event.time, event.rank))
                 elif times is None or is_edge(graph, relation):
                     below.append(Event(child, child, event.time, (*event.rank, position)))
-                else:
+                elif time_window is None or not graph.is_visible(
+                    relation.target, child, time - time_window, inclusive=inclusive
+                ):
                     below.append(Event(child, child, times[child], (child,)))
         found = sorted(below, key=lambda e: e.rank) if relation.many else below
         found = found[-limit:] if relation.many else found
@@ -110,10 +113,14 @@ def slow_history(
     inclusive: bool,
     windows: Sequence[int] = (),
     limit: int = 10**9,
+    time_window: int | None = None,
 ) -> dict[int, list[tuple[int, list[int], list[float | None], int]]]:
     """Target -> per path (count, recent, [newest, previous, oldest], event)."""
     by_path = [
-        slow_events(graph, path, row, time, inclusive=inclusive, limit=limit) for path in paths
+        slow_events(
+            graph, path, row, time, inclusive=inclusive, limit=limit, time_window=time_window
+        )
+        for path in paths
     ]
     out = {}
     for target in sorted({event.target for events in by_path for event in events}):

@@ -10,8 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rle.errors import InternalError, UnknownNameError, ValidationError
-from rle.graph.schema import GraphSchema, Relation, TableLayout, relations_of_link
+from rle.graph.schema import (
+    GraphSchema,
+    Relation,
+    TableLayout,
+    relations_of_edge_table,
+    relations_of_link,
+)
 from rle.sampling.history import HistoryReader, history_paths
+from rle.testing.shop import FACTS
 from tests.sampling.graphs import Source, build_graph, graphs, star
 from tests.sampling.link_reference import as_age, slow_history, slow_paths
 
@@ -115,6 +122,31 @@ def test_rows_that_refer_to_their_own_table_do_not_run_in_circles() -> None:
     ]
 
 
+def test_customers_of_the_shop_meet_articles_by_wish_and_by_purchase() -> None:
+    relations: list[Relation] = []
+    for name, facts in FACTS.items():
+        parents = {column: link.partition(".")[0] for column, link in facts.foreign_keys.items()}
+        if facts.type == "edge":
+            (one, other), tables = parents, tuple(parents.values())
+            relations += relations_of_edge_table(name, columns=(one, other), parents=tables)  # type: ignore[arg-type]
+            continue
+        for column, parent in parents.items():
+            relations += relations_of_link(f"{name}.{column}", child=name, parent=parent)
+    tables = tuple(
+        TableLayout(name=name, has_time=facts.time_column is not None)
+        for name, facts in FACTS.items()
+        if facts.type == "node"
+    )
+    schema = GraphSchema(tables=tables, relations=tuple(relations))
+    assert names(schema, "customers", "articles") == [["articles"], ["transactions", "articles"]]
+    assert names(schema, "customers", "departments") == [
+        ["articles", "departments"],
+        ["transactions", "articles", "departments"],
+    ]
+    # An article's buyers and those who wish for it; not those that its department has in common.
+    assert names(schema, "articles", "customers") == [["customers"], ["transactions", "customers"]]
+
+
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(InternalError, match="no table 'x'"):
         history_paths(LAHMAN, source="people", target="x")
@@ -164,10 +196,16 @@ def facts_of(history: History, p: int) -> list[Any]:
     inclusive=st.booleans(),
     windows=st.sampled_from([(), (3,), (2, 7)]),
     limit=st.sampled_from([1, 2, 5, 1024]),
+    time_window=st.sampled_from([None, None, 1, 6]),
     pick=st.integers(0, 99),
 )
 def test_a_history_is_what_looking_at_every_row_finds(
-    graph: Graph, inclusive: bool, windows: tuple[int, ...], limit: int, pick: int
+    graph: Graph,
+    inclusive: bool,
+    windows: tuple[int, ...],
+    limit: int,
+    pick: int,
+    time_window: int | None,
 ) -> None:
     tables = [s.name for s in graph.sources.values() if not s.is_edge and s.num_rows]
     joined = [
@@ -189,11 +227,19 @@ def test_a_history_is_what_looking_at_every_row_finds(
         inclusive=inclusive,
         windows=windows,
         limit=limit,
+        time_window=time_window,
     )
     found = as_dicts(reader.read(rows, times))
     for row, time, mine in zip(rows.tolist(), times.tolist(), found, strict=True):
         expected = slow_history(
-            graph, paths, row, time, inclusive=inclusive, windows=windows, limit=limit
+            graph,
+            paths,
+            row,
+            time,
+            inclusive=inclusive,
+            windows=windows,
+            limit=limit,
+            time_window=time_window,
         )
         assert list(mine) == list(expected)
         for facts, wanted in zip(mine.values(), expected.values(), strict=True):
@@ -306,6 +352,7 @@ def test_a_batch_or_its_thread_changes_nothing() -> None:
         ({"target": "order"}, "Did you mean 'orders'"),
         ({"windows": (5, 5)}, "positive and ascending"),
         ({"limit": 0}, "At least one event"),
+        ({"time_window": 0}, "must be positive, not 0 ns"),
         ({"paths": [(1,)]}, "is no history path"),
         ({"paths": [()]}, "is no history path"),
         ({"target": "customers", "paths": [(1, 0)]}, "is no history path"),

@@ -13,6 +13,7 @@ from rle.sampling.kernels.clocks import (
     ADDRESS,
     begin_window,
     bound_times,
+    find_floors,
     find_table_cutoffs,
 )
 from rle.sampling.kernels.machine import kernel, load_int64
@@ -35,11 +36,13 @@ NS_PER_DAY = 86_400e9
 
 @kernel
 def go_down(
-    links: Array, offsets: Array, hop: Array, cutoff: int, rows: Array, stamps: Array, limit: int
-) -> tuple[Array, Array]:
+    links: Array, offsets: Array, hop: Array, floor: int, cutoff: int, rows: Array, stamps: Array,
+    limit: int,
+) -> tuple[Array, Array]:  # fmt: skip
     """Return the newest visible rows, at most `limit`, below `rows` [n], oldest first, with stamps.
 
-    A row's stamp is the row whose time is the time of its event; -1 where there is none.
+    Rows below `floor` are too old to be visible, those from `cutoff` on too new. A row's stamp is
+    the row whose time is the time of its event; -1 where there is none.
     """
     ends, counts = np.empty(rows.size, np.int64), np.empty(rows.size, np.int64)
     total = 0
@@ -48,7 +51,8 @@ def go_down(
         first = hop[LINK_START] + np.int64(offsets[at])
         last = hop[LINK_START] + np.int64(offsets[at + 1])
         n = count_below(links, first, last, cutoff)
-        ends[i], counts[i] = first + n, min(n, limit)
+        too_old = count_below(links, first, first + n, floor) if floor > 0 else 0
+        ends[i], counts[i] = first + n, min(n - too_old, limit)
         total += counts[i]
     # Rows of a clock are new in the order of their numbers; others in the order of `rows`.
     size = total if hop[IS_CLOCK] else min(total, limit)
@@ -84,15 +88,18 @@ def go_up(
 
 @kernel
 def walk(
-    links: Array, offsets: Array, hops: Array, first: int, last: int, cutoffs: Array, s: int,
-    row: int, limit: int,
+    links: Array, offsets: Array, hops: Array, first: int, last: int, floors: Array,
+    cutoffs: Array, s: int, row: int, limit: int,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Follow one path from a row: int32 [n] targets, their events and stamps, oldest first."""
     rows, stamps = np.full(1, row, np.int32), np.full(1, -1, np.int32)
     h = first
     while h < last and hops[h, MANY]:
-        cutoff = cutoffs[hops[h, TABLE], s]
-        rows, stamps = go_down(links, offsets, hops[h], cutoff, rows, stamps, limit)
+        table = hops[h, TABLE]
+        floor = floors[table, s] if hops[h, IS_CLOCK] and floors.shape[1] else 0
+        rows, stamps = go_down(
+            links, offsets, hops[h], floor, cutoffs[table, s], rows, stamps, limit
+        )
         h += 1
     events = rows.copy() if h > first else np.full(1, -1, np.int32)
     num = rows.size
@@ -111,16 +118,19 @@ def find_bounds(
     buckets: Array,
     windows: Array,
     inclusive: int,
-) -> tuple[Array, Array]:
-    """Return int32 [T, S] visible rows and int32 [T, S * W] rows older than each window.
+    time_window: int,
+) -> tuple[Array, Array, Array]:
+    """Return int32 [T, S] rows too old, [T, S] visible rows, [T, S * W] rows before each window.
 
-    Only tables that a hop leads to, and clocks among the latter, are filled.
+    Without a time window the first is [T, 0]. Of the others only tables that a hop leads to, and
+    clocks among the last, are filled.
     """
     num = windows.size
     bounds, starts = np.empty(times.size, np.int64), np.empty(times.size * num, np.int64)
     bound_times(times, inclusive, bounds)
     for w in range(num):
         begin_window(bounds, windows[w], starts[w::num])
+    floors = find_floors(bounds, time_window, clocks, buckets)
     cutoffs = np.empty((clocks.shape[0], times.size), np.int32)
     past = np.empty((clocks.shape[0], starts.size), np.int32)
     is_found = np.zeros((clocks.shape[0], 2), np.bool_)
@@ -134,7 +144,7 @@ def find_bounds(
         if table >= 0 and not is_found[table, 1]:
             find_table_cutoffs(starts, clocks[table], buckets, past[table])
             is_found[table, 1] = True
-    return cutoffs, past
+    return floors, cutoffs, past
 
 
 @kernel
@@ -159,21 +169,35 @@ def grown(array: Array, num_used: int, num_more: int) -> Array:
     if num_used + num_more <= array.shape[0]:
         return array
     out = np.empty((2 * (num_used + num_more), array.shape[1]), array.dtype)
-    out[:num_used] = array[:num_used]
+    for i in range(num_used):  # a loop compiles faster than a slice, and runs as fast
+        for j in range(array.shape[1]):
+            out[i, j] = array[i, j]
     return out
 
 
 @kernel
+def clear_pair(numbers: Array, ages: Array, target: int, num_paths: int) -> None:
+    """Begin a pair's row of numbers and of ages: no event on any path."""
+    for i in range(numbers.size):
+        numbers[i] = 0
+    for i in range(ages.size):
+        ages[i] = np.nan
+    numbers[0] = target
+    for k in range(num_paths):
+        numbers[2 + k * ((numbers.size - 1) // num_paths)] = -1
+
+
+@kernel
 def collect(
-    links: Array, offsets: Array, hops: Array, parts: Array, cutoffs: Array, s: int, row: int,
-    limit: int, found: Array,
+    links: Array, offsets: Array, hops: Array, parts: Array, floors: Array, cutoffs: Array, s: int,
+    row: int, limit: int, found: Array,
 ) -> tuple[Array, int]:  # fmt: skip
     """Fill rows of int32 [.., 4]: target, event, stamp and path of each event of one source."""
     num = 0
     for k in range(parts.shape[0] - 1):
         first, last = parts[k, FIRST_HOP], parts[k + 1, FIRST_HOP]
         targets, events, stamps = walk(
-            links, offsets, hops, first, last, cutoffs, s, row, limit
+            links, offsets, hops, first, last, floors, cutoffs, s, row, limit
         )  # fmt: skip
         found = grown(found, num, targets.size)
         for i in range(targets.size):
@@ -196,6 +220,7 @@ def read_history(
     windows: Array,
     inclusive: int,
     limit: int,
+    time_window: int,
 ) -> tuple[Array, Array, Array]:
     """Read the pairs of every source.
 
@@ -204,14 +229,16 @@ def read_history(
         newest event and recent counts; float32 [>= P, 3 * K] with newest, previous and oldest age.
     """
     num_paths, num_windows = parts.shape[0] - 1, windows.size
-    cutoffs, past = find_bounds(times, hops, parts, clocks, buckets, windows, inclusive)
+    floors, cutoffs, past = find_bounds(
+        times, hops, parts, clocks, buckets, windows, inclusive, time_window
+    )
     offset = np.zeros(rows.size + 1, np.int32)
     numbers = np.empty((8 * rows.size, 1 + num_paths * (2 + num_windows)), np.int32)
     ages = np.empty((8 * rows.size, 3 * num_paths), np.float32)
     found = np.empty((64, 4), np.int32)
     pair = 0
     for s in range(rows.size):
-        found, num = collect(links, offsets, hops, parts, cutoffs, s, rows[s], limit, found)
+        found, num = collect(links, offsets, hops, parts, floors, cutoffs, s, rows[s], limit, found)
         order = np.empty(num, np.int64)
         for i in range(num):
             order[i] = (np.int64(found[i, 0]) << 32) | i
@@ -221,10 +248,7 @@ def read_history(
             i = order[j] & 0xFFFFFFFF
             target, event, stamp, k = found[i, 0], found[i, 1], found[i, 2], found[i, 3]
             if j == 0 or order[j] >> 32 != order[j - 1] >> 32:
-                numbers[pair], ages[pair] = 0, np.nan
-                numbers[pair, 0] = target
-                for path in range(num_paths):
-                    numbers[pair, 2 + path * (2 + num_windows)] = -1
+                clear_pair(numbers[pair], ages[pair], target, num_paths)
                 pair += 1
             clock, age = parts[k, CLOCK], np.nan
             if stamp >= 0:

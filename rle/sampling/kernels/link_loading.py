@@ -20,7 +20,7 @@ def load_links() -> None:
         {
             history.read_history: (
                 *(nodes, times, nodes, nodes, plans, plans, plans, nodes, times),
-                *(i64, i64),
+                *(i64, i64, i64),
             ),
             candidates.choose_candidates: (
                 *(times, times, nodes, nodes, nodes, nodes, times, i64, i64, i64),

@@ -11,6 +11,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from rle.errors import DataError, ValidationError
+from rle.model.link import LinkModel
+from rle.model.link_spec import LinkModelSpec
 from rle.model.relational import RelationalModel
 from rle.model.spec import ModelSpec
 from rle.spec.config import TrainerConfig
@@ -36,7 +38,7 @@ class ModelManifest(Value):
     """Version of this layout."""
     model_run_id: str
     """The run that trained it."""
-    model: ModelSpec
+    model: ModelSpec | LinkModelSpec
     """What the network is made of, and the statistics it was made with."""
     dataset: DatasetSpec
     """Tables and task it was trained on; names of secrets at most, never secrets."""
@@ -78,7 +80,7 @@ def load_manifest(folder: Path) -> ModelManifest:
     return manifest
 
 
-def load_model(folder: Path) -> tuple[ModelManifest, RelationalModel]:
+def load_model(folder: Path) -> tuple[ModelManifest, RelationalModel | LinkModel]:
     """Read a model folder; the model is on the CPU and not yet bound to a snapshot.
 
     Raises:
@@ -87,7 +89,8 @@ def load_model(folder: Path) -> tuple[ModelManifest, RelationalModel]:
         DataError: The weights do not fit the description.
     """
     manifest = load_manifest(folder)
-    model = RelationalModel(manifest.model)
+    spec = manifest.model
+    model = LinkModel(spec) if isinstance(spec, LinkModelSpec) else RelationalModel(spec)
     try:
         model.load_state_dict(read_weights(folder / WEIGHTS))
     except RuntimeError as error:

@@ -5,17 +5,29 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from rle.audit.alive import check_entities
+from rle.audit.clocks import SameDay, check_zones, daily_tables
 from rle.audit.findings import AuditReport, Finding, sorted_findings
+from rle.audit.future import FutureValues
+from rle.audit.label_checks import LabelChecks
+from rle.audit.labels import read_labels
+from rle.audit.null_keys import ambiguous_links, null_probes, read_nulls
+from rle.audit.places import Basis, Children, Place, Seeds, Surroundings
+from rle.audit.probes import Probe, probes_of
 from rle.audit.splits import check_splits
-from rle.audit.task_rows import read_task
+from rle.audit.task_rows import pick, read_task, usable_rows
+from rle.audit.undated import check_undated
 from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
 from rle.runs.folders import snapshots_folder
-from rle.values import ColumnDType
+from rle.values import ColumnDType, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from rle.audit.task_rows import TaskRows
     from rle.graph.snapshot import Snapshot
     from rle.spec.dataset import DatasetSpec
     from rle.spec.table import TableSpec
@@ -24,6 +36,8 @@ if TYPE_CHECKING:
 
 MIN_ROWS = 100
 """Fewer sampled rows could show nothing."""
+OWN_ROWS = 10
+"""How many times as many rows are sampled where only the entity's own row is read."""
 
 
 def audit_dataset(
@@ -50,17 +64,111 @@ def audit_dataset(
     if max_rows < MIN_ROWS:
         raise ValidationError(f"max_rows must be {MIN_ROWS} or more, not {max_rows!r}.")
     started = time.monotonic()
-    tell = on_progress or (lambda stage, done, of: None)
-    spec = without_text(spec)
-    snapshot = open_graph(spec, tell)
-    splits = read_task(spec, snapshot)
-    findings: list[Finding] = list(check_splits(spec, splits))
+    audit = _Audit(without_text(spec), max_rows, seed, on_progress or _tell_nobody)
+    findings = list(audit.run())
     kept = [f for f in findings if f.table not in ignore and f.place not in ignore]
     return AuditReport(
         dataset=spec.experiment_name,
         findings=sorted_findings(kept),
+        notes=tuple(audit.notes),
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+class _Audit:
+    """One audit under way."""
+
+    def __init__(self, spec: DatasetSpec, max_rows: int, seed: int, tell: OnProgress) -> None:
+        self._spec, self._max_rows, self._seed, self._tell = spec, max_rows, seed, tell
+        self.notes: list[str] = []
+
+    def run(self) -> Iterator[Finding]:
+        """Yield all findings."""
+        spec = self._spec
+        snapshot = open_graph(spec, self._tell)
+        splits = read_task(spec, snapshot)
+        for split, found in splits.items():
+            part = f", of which {len(found.keys):,} were read" if found.is_sample else ""
+            self.notes.append(f"{split.value}: {found.num_rows:,} rows{part}.")
+        yield from check_splits(spec, splits)
+        yield from check_entities(spec, snapshot, splits)
+        if spec.task.time_column is not None:
+            yield from check_zones(snapshot, spec)
+            first = next(iter(splits.values()))
+            yield from check_undated(snapshot, first.times, seed=self._seed)
+        yield from self._check_surroundings(snapshot, splits)
+
+    def _check_surroundings(
+        self, snapshot: Snapshot, splits: Mapping[Split, TaskRows]
+    ) -> Iterator[Finding]:
+        """Walk from the sampled task rows; measure what every column there says of the label."""
+        daily = daily_tables(snapshot)
+        walker = Surroundings(snapshot, inclusive=self._spec.task.current_time, daily=daily)
+        future, same_day = FutureValues(snapshot), SameDay(daily)
+        entity = self._spec.entities[0][0]
+        lows: dict[tuple[str, str | None, Basis], float] = {}
+        for max_depth, max_rows in ((0, OWN_ROWS * self._max_rows), (2, self._max_rows)):
+            seeds, checks = self._seeds(splits, max_rows)
+            if seeds.rows.size == 0:
+                self.notes.append("No task row has a known entity and a label; none was looked at.")
+                return
+            stage = "own rows" if max_depth == 0 else "surroundings"
+            for step, found in enumerate(walker.walk(entity, seeds, max_depth=max_depth)):
+                self._tell(stage, step, step + 1)
+                if max_depth and not step:
+                    continue  # the own row has been seen
+                if isinstance(found, Children):
+                    same_day.add(found)
+                else:
+                    future.add(found, seeds)
+                if checks is not None:
+                    for probe in self._probes(found, snapshot, seeds):
+                        checks.add(probe)
+            if checks is not None:
+                lows |= checks.lows
+                yield from checks.findings()
+                self.notes.append(
+                    f"{stage}: {seeds.rows.size:,} task rows, {checks.num_tried} columns."
+                )
+        yield from future.findings(lows)
+        yield from same_day.findings(self._spec, lows)
+        self.notes += same_day.notes()
+
+    def _probes(self, found: Place | Children, snapshot: Snapshot, seeds: Seeds) -> Iterator[Probe]:
+        yield from probes_of(found, snapshot, seeds)
+        if isinstance(found, Children) or found.depth:
+            return
+        links = ambiguous_links(self._spec, snapshot, found.table)
+        if links:
+            yield from null_probes(found, read_nulls(self._spec, snapshot, found.table, links))
+
+    def _seeds(
+        self, splits: Mapping[Split, TaskRows], max_rows: int
+    ) -> tuple[Seeds, LabelChecks | None]:
+        """Draw the sampled task rows: training to learn from, validation to measure on."""
+        fitted = [splits[s] for s in (Split.TRAIN, Split.VALIDATION) if s in splits]
+        used = fitted or list(splits.values())
+        usable = usable_rows(used)
+        at = [
+            pick(found, rows, max_rows=max_rows, seed=self._seed)
+            for found, rows in zip(used, usable, strict=True)
+        ]
+        seeds = Seeds(
+            rows=np.concatenate([found.rows[i] for found, i in zip(used, at, strict=True)]),
+            times=np.concatenate([found.times[i] for found, i in zip(used, at, strict=True)]),
+            num_fit=at[0].size,
+        )
+        has_labels = len(fitted) == 2 and all(found.labels is not None for found in fitted)
+        if not has_labels or min(positions.size for positions in at) < MIN_ROWS:
+            return seeds, None
+        parts = tuple(zip(used, at, strict=True))
+        task_type = self._spec.task.task_type
+        labels = read_labels(task_type, parts)
+        return seeds, LabelChecks(labels, seeds.num_fit, is_link=task_type.is_link)
+
+
+def _tell_nobody(stage: str, done: int, of: int) -> None:
+    pass
 
 
 def without_text(spec: DatasetSpec) -> DatasetSpec:

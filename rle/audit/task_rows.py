@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rle.graph.snapshot import Snapshot
     from rle.spec.dataset import DatasetSpec
 
+MAX_SHARED = 0.02
+"""Share of later rows whose entity came before, up to which entities are taken to be new."""
 MAX_TASK_ROWS = 2_000_000
 """Rows of a task table that are read; a larger one is sampled evenly."""
 
@@ -120,23 +122,47 @@ def _times(found: pa.Table, column: str | None, *, where: str) -> NDArray[np.int
     return moments.ns
 
 
-def pick(found: TaskRows, *, max_rows: int, seed: int) -> NDArray[np.int64]:
-    """Return positions of at most `max_rows` rows with a known entity and a label, ascending.
+def usable_rows(parts: Sequence[TaskRows]) -> list[NDArray[np.bool_]]:
+    """Say which rows of each part have a known entity and a label, and share no entity.
 
-    The draw hangs on seed and split alone.
+    Where the same entities come again in a later part, half of the entities are kept in the first
+    part and the other half in the others. Otherwise a column that merely names the entity, such as
+    a customer's name, would say whatever stays the same about him.
     """
+    usable = [_has_entity_and_label(found) for found in parts]
+    if len(parts) < 2:
+        return usable
+    seen = np.unique(parts[0].rows[usable[0]])
+    again = float(np.isin(parts[1].rows[usable[1]], seen).mean()) if usable[1].any() else 0.0
+    if again < MAX_SHARED:
+        return usable
+    halves = [_is_odd(found.rows) for found in parts]
+    return [~halves[0] & usable[0], *(h & u for h, u in zip(halves[1:], usable[1:], strict=True))]
+
+
+def _has_entity_and_label(found: TaskRows) -> NDArray[np.bool_]:
     usable = found.rows >= 0
     if found.labels is not None:
         usable &= found.labels.is_valid().to_numpy(zero_copy_only=False)
+    return usable
+
+
+def _is_odd(rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Split entities into two halves by a hash, so that neighbouring rows part."""
+    mixed = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    odd: NDArray[np.bool_] = (mixed >> np.uint64(63)) == 1
+    return odd
+
+
+def pick(
+    found: TaskRows, usable: NDArray[np.bool_], *, max_rows: int, seed: int
+) -> NDArray[np.int64]:
+    """Return positions of at most `max_rows` usable rows, ascending.
+
+    The draw hangs on seed and split alone.
+    """
     positions = np.flatnonzero(usable)
     if positions.size > max_rows:
         rng = np.random.default_rng([seed, list(Split).index(found.split)])
         positions = np.sort(rng.choice(positions, max_rows, replace=False))
     return positions
-
-
-def spread(values: Sequence[int] | NDArray[np.int64]) -> str:
-    """Return the first and last of some times as text."""
-    first, last = (np.datetime64(int(v), "ns").astype("datetime64[s]") for v in
-                   (min(values), max(values)))  # fmt: skip
-    return f"{first} .. {last}"

@@ -1,0 +1,100 @@
+"""Entities that are not in the graph, or begin after the prediction that is made for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rle.audit.findings import Finding, FindingKind, Severity
+from rle.spec.infer import is_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from rle.audit.task_rows import TaskRows
+    from rle.graph.snapshot import Snapshot
+    from rle.spec.dataset import DatasetSpec
+    from rle.values import Split
+
+GRAVE_SHARE = 0.01
+
+
+def check_entities(
+    spec: DatasetSpec, snapshot: Snapshot, splits: Mapping[Split, TaskRows]
+) -> Iterator[Finding]:
+    """Yield what is wrong with the entities of each split, targets of link tasks included."""
+    for found in splits.values():
+        yield from _check(spec, snapshot, found, 0, found.rows, found.times)
+        if not spec.task.task_type.is_link or found.labels is None:
+            continue
+        table, key, _, _ = spec.entities[1]
+        owner, targets = found.targets()
+        valid = targets.is_valid().to_numpy(zero_copy_only=False)
+        rows = snapshot.tables[table].rows_of(key, targets.filter(targets.is_valid()))
+        yield from _check(spec, snapshot, found, 1, rows, found.times[owner[valid]])
+
+
+def count_empty(found: TaskRows) -> int:
+    """Return how many rows of a link task have an empty list of targets."""
+    if found.labels is None or not is_list(found.labels.type):
+        return 0
+    owner, _ = found.targets()
+    return len(found.keys) - int(np.unique(owner).size)
+
+
+def _check(
+    spec: DatasetSpec,
+    snapshot: Snapshot,
+    found: TaskRows,
+    entity: int,
+    rows: NDArray[np.int32],
+    times: NDArray[np.int64],
+) -> Iterator[Finding]:
+    table, _, column, _ = spec.entities[entity]
+    what = "target" if entity else "entity"
+    num_unknown = int((rows < 0).sum())
+    if num_unknown:
+        share = num_unknown / rows.size
+        yield Finding(
+            kind=FindingKind.UNKNOWN_ENTITY,
+            severity=Severity.MEDIUM if share >= GRAVE_SHARE else Severity.LOW,
+            table=found.source,
+            column=column,
+            message=(
+                f"{num_unknown:,} of {rows.size:,} {what} keys of the {found.split.value} split "
+                f"({share:.1%}) are not in table {table!r}; nothing can be predicted for them. If "
+                f"{table!r} is a dump of a later day, those that have left since are missing."
+            ),
+            evidence={"rows": num_unknown, "share": share},
+        )
+    born = snapshot.tables[table].times
+    if born is None or spec.task.time_column is None:
+        return
+    known = rows >= 0
+    unborn = born[rows[known]] > times[known]
+    if unborn.any():
+        yield _unborn(spec, found, entity, int(unborn.sum()), rows.size)
+
+
+def _unborn(
+    spec: DatasetSpec, found: TaskRows, entity: int, num_unborn: int, num_rows: int
+) -> Finding:
+    table, _, column, _ = spec.entities[entity]
+    what = "target" if entity else "entity"
+    share = num_unborn / num_rows
+    return Finding(
+        kind=FindingKind.ENTITY_NOT_ALIVE,
+        severity=Severity.HIGH if share >= GRAVE_SHARE else Severity.MEDIUM,
+        table=table,
+        column=spec.table(table).time_column,
+        message=(
+            f"For {num_unborn:,} of {num_rows:,} {what} keys ({column!r}) of the "
+            f"{found.split.value} split ({share:.1%}) the row of {table!r} begins after the "
+            "prediction: nobody could have asked for it then, and being asked for says that it "
+            "will come. Leave such rows out of the task."
+        ),
+        evidence={"rows": num_unborn, "share": share, "split": found.split.value},
+    )

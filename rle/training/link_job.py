@@ -142,6 +142,7 @@ class LinkTrainingJob(TrainingJob):
             target=self.model.target_table,
             paths=self.model.paths,
             inclusive=self.dataset.task.current_time,
+            time_window=self.config.time_window_ns,
         )
         chosen = at[:: max(1, at.size // LOOKED_AT)]
         history = reader.read(rows.rows[chosen], rows.times[chosen])

@@ -73,6 +73,7 @@ def make_link_loader(
             paths=paths,
             inclusive=task.current_time,
             windows=config.windows,
+            time_window=config.time_window_ns,
         ),
         candidates=candidates,
         inclusive=task.current_time,

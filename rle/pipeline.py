@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
-from rle.graph.task import read_split
 from rle.inference.model_folder import ModelManifest, load_model, save_model
 from rle.inference.prepare import check_output, plan_request, prepare
 from rle.inference.write import PredictionResult, write_predictions
-from rle.model.spec import ModelSpec
 from rle.runs.curve import draw_curve
 from rle.runs.events import (
     ArtifactEvent,
@@ -33,7 +31,7 @@ from rle.spec.dataset import DatasetSpec
 from rle.spec.predict_request import OutputRequest, PredictRequest
 from rle.training.checkpoint import read_weights
 from rle.training.device import check_device
-from rle.training.node_job import NodeTrainingJob, known_rows
+from rle.training.jobs import make_job
 from rle.training.preflight import check_before_training
 from rle.training.state import Measured
 from rle.training.threads import torch_threads
@@ -96,7 +94,7 @@ def fit(
     """Train on the train split, keep the weights that are best on the validation split.
 
     Args:
-        dataset: Tables and a node task with train and validation tables.
+        dataset: Tables and a task with train and validation tables.
         config: How.
         on_event: Told of everything that happens, in this thread. None: warnings are printed.
 
@@ -249,27 +247,19 @@ def _check_config(config: TrainerConfig) -> None:
 def _train(
     spec: DatasetSpec,
     config: TrainerConfig,
-    codec: LabelCodec,
+    codec: LabelCodec | None,
     warnings: Sequence[str],
     run: TrackedRun,
 ) -> FitResult:
     for warning in warnings:
         run.tell(WarningEvent(message=warning))
     snapshot = _build(spec, config, run.tell)
-    model = _model_spec(spec, config, codec, snapshot, run.tell)
+    _report(snapshot, run.tell)
+    job = make_job(spec, config, snapshot, labels=codec, folder=run.folder / "training")
     metric = spec.task.metric
-    assert snapshot.path is not None
-    job = NodeTrainingJob(
-        folder=run.folder / "training",
-        config=config,
-        metric=metric,
-        dataset=spec,
-        snapshot=snapshot.path,
-        model=model,
-    )
     with torch_threads(config):
         trained = run_training(job, on_event=run.tell)
-    manifest = ModelManifest(model_run_id=run.id, model=model, dataset=spec, config=config)
+    manifest = ModelManifest(model_run_id=run.id, model=job.model, dataset=spec, config=config)
     folder = save_model(model_folder(run.id), manifest, read_weights(trained.weights))
     curve = draw_curve(
         read_events(run.tell.path),
@@ -339,23 +329,7 @@ def _build(spec: DatasetSpec, config: TrainerConfig, tell: OnEvent) -> Snapshot:
     )
 
 
-def _model_spec(
-    spec: DatasetSpec,
-    config: TrainerConfig,
-    codec: LabelCodec,
-    snapshot: Snapshot,
-    tell: OnEvent,
-) -> ModelSpec:
-    """Describe the model, its statistics taken from the rows that training may see."""
+def _report(snapshot: Snapshot, tell: OnEvent) -> None:
     tell(ReportEvent(name="snapshot", text=as_text(snapshot.report.render())))
     for warning in snapshot.report.warnings():
         tell(WarningEvent(message=warning))
-    train = known_rows(read_split(spec.connector, spec, Split.TRAIN, snapshot, None))
-    return ModelSpec.from_config(
-        config,
-        graph=snapshot.schema,
-        stats=snapshot.stats(until=int(train.times.max())),
-        entity_table=spec.entities[0][0],
-        labels=codec,
-        metric=spec.task.metric.name,
-    )

@@ -10,8 +10,9 @@ from rle.inference.export import plan_outputs
 from rle.inference.find_model import find_model
 from rle.inference.items import check_flatten_output
 from rle.inference.model_folder import ModelManifest, load_model
+from rle.model.spec import ModelSpec
 from rle.spec.infer import key_dtype
-from rle.spec.task import NodeTaskSpec
+from rle.spec.task import NodeTaskSpec, target_column
 from rle.spec.trained import as_trained
 from rle.training.preflight import check_before_prediction
 from rle.values import Split
@@ -58,7 +59,8 @@ def prepare(request: PredictRequest) -> Prepared:
         _check_experiment(request, manifest, chosen)
         dataset = with_test_table(manifest.dataset, str(request.test_table))
         plan, warnings = plan_request(request, dataset, dataset.connector), ()
-    check_before_prediction(dataset, manifest.config, codec=manifest.model.labels)
+    codec = manifest.model.labels if isinstance(manifest.model, ModelSpec) else None
+    check_before_prediction(dataset, manifest.config, codec=codec)
     check_output(request, dataset)
     return Prepared(folder, manifest, dataset, plan, chosen, warnings)
 
@@ -86,7 +88,7 @@ def check_output(request: OutputRequest, dataset: DatasetSpec) -> None:
         check_flatten_output(task.task_type)
     if not request.compute_test_metrics:
         return
-    column = task.target_column if isinstance(task, NodeTaskSpec) else task.target_entity_column
+    column = target_column(task)
     source, connector = task.sources[Split.TEST], dataset.connector
     if column in connector.arrow_schema(source).names:
         for chunk in connector.chunks(source, columns=[column]):
@@ -115,8 +117,7 @@ def with_test_table(dataset: DatasetSpec, test_table: str) -> DatasetSpec:
     """
     task = dataset.task
     types = {f.name: f.type for f in dataset.connector.arrow_schema(test_table)}
-    is_node = isinstance(task, NodeTaskSpec)
-    entity = task.entity_column if isinstance(task, NodeTaskSpec) else task.source_entity_column
+    entity = dataset.entities[0][2]
     needed = {"entity column": entity, "time column": task.time_column}
     missing = [f"{what} {c!r}" for what, c in needed.items() if c is not None and c not in types]
     if missing:
@@ -130,5 +131,6 @@ def with_test_table(dataset: DatasetSpec, test_table: str) -> DatasetSpec:
             f"Entity column {entity!r} of test table {test_table!r} holds {types[entity]}, which "
             "cannot be a key."
         )
-    found = {"entity_dtype" if is_node else "source_entity_dtype": dtype}
-    return dataset.replace(task=task.replace(sources={Split.TEST: test_table}, **found))
+    which = "entity_dtype" if isinstance(task, NodeTaskSpec) else "source_entity_dtype"
+    task = task.replace(sources={Split.TEST: test_table}, **{which: dtype})
+    return dataset.replace(task=task)

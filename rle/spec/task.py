@@ -100,6 +100,11 @@ class LinkTaskSpec(_TaskSpec):
         }
 
 
+def target_column(task: NodeTaskSpec | LinkTaskSpec) -> str:
+    """Return the column of the task tables that holds what is to be predicted."""
+    return task.target_column if isinstance(task, NodeTaskSpec) else task.target_entity_column
+
+
 def check_experiment_part(what: str, name: str) -> None:
     """Raise ValidationError where a name cannot be a part of an experiment's name."""
     if not name.strip() or "/" in name:

@@ -16,9 +16,10 @@ from rle.ingest.plan import check_columns, plan_table
 from rle.ingest.ray_runtime import joins_cluster
 from rle.ingest.text import find_embedder
 from rle.spec.receptive_field import check_receptive_field
-from rle.spec.task import NodeTaskSpec
+from rle.spec.task import LinkTaskSpec, NodeTaskSpec, target_column
 from rle.training.balance import balance_warnings, check_class_weights
 from rle.training.device import check_device
+from rle.training.link_preflight import check_links, check_test_links
 from rle.values import Split, TaskType
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ FITTED = (Split.TRAIN, Split.VALIDATION)
 
 def check_before_training(
     dataset: DatasetSpec, config: TrainerConfig, *, needs_test: bool
-) -> tuple[LabelCodec, tuple[str, ...]]:
+) -> tuple[LabelCodec | None, tuple[str, ...]]:
     """Check device, tables, columns, text embedder, splits and labels.
 
     Args:
@@ -45,11 +46,11 @@ def check_before_training(
         needs_test: Whether there must be a test split too.
 
     Returns:
-        How labels become targets, and what the user should be warned of.
+        How labels become targets, None for links; and what the user should be warned of.
 
     Raises:
         DeviceError: The device is not there.
-        ValidationError: It is a link task, splits are missing, or a setting does not fit.
+        ValidationError: Splits are missing, or a setting does not fit.
         UnknownNameError: A table, a column or a class is not there.
         MissingModelError: There is text and the embedder cannot be had.
         DataError: A split is empty, or its labels do not fit the task.
@@ -61,7 +62,22 @@ def check_before_training(
     task = check_splits(dataset, needed=splits)
     check_sources(dataset, text_embedder=config.text_embedder)
     narrow = check_receptive_field(dataset, config)
-    spans = check_task_columns(dataset, task, splits)
+    spans = check_task_columns(dataset, splits)
+    codec: LabelCodec | None = None
+    said: tuple[str, ...] = ()
+    if isinstance(task, NodeTaskSpec):
+        codec, said = _check_labels(dataset, task, config)
+        if needs_test:
+            check_test_labels(dataset.connector, task, codec)
+    else:
+        said = check_links(dataset, task, config, splits)
+    return codec, (*narrow, *order_warnings(spans), *said)
+
+
+def _check_labels(
+    dataset: DatasetSpec, task: NodeTaskSpec, config: TrainerConfig
+) -> tuple[LabelCodec, tuple[str, ...]]:
+    """Fit the label codec of a node task; check that its labels can be learnt and measured."""
     labels = {split: read_labels(dataset.connector, task, split) for split in FITTED}
     where = f"{task.name}.{task.target_column}"
     codec = LabelCodec.fit(task.task_type, labels[Split.TRAIN], where=f"{where} (train)")
@@ -71,13 +87,9 @@ def check_before_training(
             f"Column {where!r} of the validation table has one class only, "
             f"{codec.classes[int(encoded[0])]!r}; nothing can be measured on it."
         )
-    if needs_test:
-        check_test_labels(dataset.connector, task, codec)
     check_class_weights(config, codec)
     targets = codec.encode(labels[Split.TRAIN], where=f"{where} (train)")
     warnings = (
-        *narrow,
-        *order_warnings(spans),
         *clamp_warnings(config, codec, labels[Split.TRAIN]),
         *balance_warnings(config, codec, targets, metric=task.metric.name),
     )
@@ -85,14 +97,14 @@ def check_before_training(
 
 
 def check_before_prediction(
-    dataset: DatasetSpec, config: TrainerConfig, *, codec: LabelCodec
+    dataset: DatasetSpec, config: TrainerConfig, *, codec: LabelCodec | None
 ) -> None:
     """Check device, tables, columns, text embedder, and the test split with its labels if any.
 
     Args:
         dataset: What is predicted on, as `rle.spec.trained.as_trained` returns it.
         config: The model's.
-        codec: Of the model.
+        codec: Of the model; None where it predicts links.
 
     Raises:
         RLEError: As `check_before_training`.
@@ -100,17 +112,16 @@ def check_before_prediction(
     check_device(config)
     task = check_splits(dataset, needed=(Split.TEST,))
     check_sources(dataset, text_embedder=config.text_embedder)
-    check_task_columns(dataset, task, (Split.TEST,))
-    check_test_labels(dataset.connector, task, codec)
+    check_task_columns(dataset, (Split.TEST,))
+    if isinstance(task, LinkTaskSpec):
+        check_test_links(dataset, task)
+    elif codec is not None:
+        check_test_labels(dataset.connector, task, codec)
 
 
-def check_splits(dataset: DatasetSpec, *, needed: Sequence[Split]) -> NodeTaskSpec:
-    """Raise ValidationError where a split is missing or the task is not a node task."""
+def check_splits(dataset: DatasetSpec, *, needed: Sequence[Split]) -> NodeTaskSpec | LinkTaskSpec:
+    """Return the task; raise ValidationError where it lacks a split."""
     task = dataset.task
-    if not isinstance(task, NodeTaskSpec):
-        raise ValidationError(
-            f"Task {task.name!r} is a {task.task_type.value} task; only node tasks are trained yet."
-        )
     missing = [split.value for split in needed if split not in task.sources]
     if missing:
         raise ValidationError(
@@ -130,20 +141,21 @@ def check_sources(dataset: DatasetSpec, *, text_embedder: str) -> None:
 
 
 def check_task_columns(
-    dataset: DatasetSpec, task: NodeTaskSpec, splits: Sequence[Split]
+    dataset: DatasetSpec, splits: Sequence[Split]
 ) -> dict[Split, tuple[int, int]]:
     """Raise where a task table lacks a column, a row or a time; a test table needs no labels.
 
     Returns:
         First and last time per split, nanoseconds; nothing for a task without time.
     """
-    spans = {}
+    task, spans = dataset.task, {}
+    entity, target = dataset.entities[0][2], target_column(task)
     for split in splits:
         source = task.sources[split]
         known = dataset.connector.arrow_schema(source).names
-        needed = [task.entity_column]
+        needed = [entity]
         needed += [task.time_column] if task.time_column is not None else []
-        needed += [task.target_column] if split is not Split.TEST else []
+        needed += [target] if split is not Split.TEST else []
         for column in needed:
             if column not in known:
                 raise UnknownNameError(f"column of {split.value} table {source}", column, known)

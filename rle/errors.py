@@ -5,6 +5,7 @@ RLEError
 │   ├── UnknownNameError                a table, column, field or option that is not there
 │   ├── DatasetMismatchError            a dataset is not the one that a model was trained on
 │   ├── RoleKeyError (KeyError)         a role (key, link) is removed from a column that lacks it
+│   ├── FixedRoleError (AttributeError) a column is removed that a task cannot be without
 │   └── OutputExistsError               an output alias is taken; nothing is ever overwritten
 ├── ConnectionError (ConnectionError)   a warehouse or a file cannot be reached
 ├── PermissionError (PermissionError)   a table or a folder is there but closed to us
@@ -83,6 +84,10 @@ class RoleKeyError(ValidationError, KeyError):
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
         return str(self.args[0])
+
+
+class FixedRoleError(ValidationError, AttributeError):
+    """The entity or the label column of a task was removed; both are fixed once it is made."""
 
 
 class OutputExistsError(ValidationError):

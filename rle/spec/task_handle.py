@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from rle.errors import ValidationError
+from rle.errors import FixedRoleError, ValidationError
 from rle.spec.entity import read_entity, read_sources, read_target, read_task_type
 from rle.spec.metric import EvaluationMetric
 from rle.spec.show import show_rows
@@ -118,6 +118,25 @@ class Task:
                 f"that is {self._time_column!r}."
             )
         self._time_column = None
+
+    def remove_column(self, col_name: str) -> None:
+        """Take a column out of the task, and with it the role of time column.
+
+        Columns without a role are never read; it only leaves what `show_task` lists.
+
+        Raises:
+            FixedRoleError: It is an entity's or the label's column. An AttributeError too.
+            UnknownNameError: The task has no such column; suggests the nearest.
+        """
+        role = {column: role for role, column in self._roles().items()}.get(col_name)
+        if role is not None and role != "time column":
+            raise FixedRoleError(
+                f"Column {col_name!r} is the {role} of task {self._name!r} and cannot be removed; "
+                "make another task."
+            )
+        self._tables.remove(col_name)
+        if role is not None:
+            self._time_column = None
 
     def show_task(self) -> None:
         """Print type, metric, sources and the columns with their roles."""

@@ -43,6 +43,13 @@ class TaskTables:
         """Arrow type by column, of the train table, or of the test table where it is alone."""
         return next(iter(self._schemas.values()))
 
+    def remove(self, column: str) -> None:
+        """Forget a column of all splits; UnknownNameError where the first has none such."""
+        if column not in self.types:
+            raise UnknownNameError(f"column of task {self.task!r}", column, self.types)
+        for schema in self._schemas.values():
+            schema.pop(column, None)
+
     def check_entity(self, column: str, *, may_be_list: bool) -> ColumnDType | None:
         """Check that a column of all splits can hold keys; return their dtype.
 

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from rle.errors import DataError, ValidationError
+from rle.connectors.local import LocalConnector
+from rle.errors import DataError, FixedRoleError, UnknownNameError, ValidationError
 from rle.spec.metric import METRICS, EvaluationMetric
 from rle.spec.table import ForeignKey
 from rle.spec.task import LinkTaskSpec, NodeTaskSpec
 from rle.spec.task_handle import LinkTask, NodeTask
 from rle.values import TaskType
+from tests.spec.conftest import SPLITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from rle.connectors.duckdb import DuckDBConnector
 
@@ -161,3 +167,67 @@ def test_a_link_task_refuses_node_types(school: DuckDBConnector) -> None:
         LinkTask(
             school, "next", {"test": f"{MAIN}.test"}, "who", "students", task_type="regression"
         )
+
+
+@pytest.mark.parametrize(("column", "role"), [("who", "entity column"), ("label", "label column")])
+def test_entity_and_label_cannot_be_removed(task: Make, column: str, role: str) -> None:
+    made = task()
+    with pytest.raises(AttributeError, match=f"is the {role} of task"):
+        made.remove_column(column)
+    assert made.spec == task().spec
+
+
+def test_entities_of_a_link_task_cannot_be_removed(school: DuckDBConnector) -> None:
+    made = LinkTask(
+        school, "next", SPLITS, "who", "students", "picks", "students", "link_prediction"
+    )
+    for column, role in (("who", "source"), ("picks", "target")):
+        with pytest.raises(FixedRoleError, match=f"is the {role} entity column"):
+            made.remove_column(col_name=column)
+
+
+def test_other_columns_can_be_removed_and_the_time_loses_its_role(
+    task: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = task(time_column="moment")
+    made.remove_column("moment")
+    made.remove_column("amount")
+    assert made.spec.time_column is None
+    made.show_task()
+    shown = capsys.readouterr().out
+    assert "label" in shown
+    assert "amount" not in shown
+    with pytest.raises(UnknownNameError, match="Did you mean 'code'"):
+        made.remove_column("cod")
+    with pytest.raises(UnknownNameError):
+        made.remove_column("amount")
+
+
+@pytest.mark.parametrize(
+    ("drop", "changes", "words"),
+    [
+        ("who", {}, "entity column"),
+        ("label", {}, "label column"),
+        ("moment", {"time_column": "moment"}, "time column"),
+    ],
+)
+def test_a_validation_table_without_a_column_of_train_names_it_and_its_role(
+    tmp_path: Path, drop: str, changes: dict[str, object], words: str
+) -> None:
+    connector = LocalConnector(connector_type="parquet", url=str(tmp_path))
+    columns = {"who": [1, 2], "label": [0, 1], "moment": [datetime(2020, 1, 1)] * 2}
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    pq.write_table(pa.table(columns).drop_columns([drop]), tmp_path / "valid.parquet")
+    with pytest.raises(ValidationError) as caught:
+        NodeTask(
+            connector,
+            "grade",
+            {"train": "train.parquet", "validation": "valid.parquet"},
+            "who",
+            "students",
+            "label",
+            "binary_classification",
+            **changes,
+        )
+    assert f"{words} in the validation table" in str(caught.value)
+    assert repr(drop) in str(caught.value)

@@ -5,7 +5,7 @@ Shapes: N rows, F features, C scores of a row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import torch
 
 from rle.errors import DataError, MissingModelError
 from rle.spec.metric import EvaluationMetric
-from rle.training.metrics import check_labels, compute
+from rle.training.metrics import check_labels
 from rle.values import TaskType
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from rle.baseline.aim import Aim
 
     Float32Array = NDArray[np.float32]
 
@@ -145,26 +147,12 @@ def as_scores(raw: NDArray[np.floating[Any]], task_type: TaskType) -> Float32Arr
     return raw.astype(np.float32)
 
 
-def measure(
-    metric: EvaluationMetric,
-    task_type: TaskType,
-    scores: NDArray[np.generic],
-    labels: NDArray[np.generic],
-) -> float:
-    """The metric as training computes it; see `rle.training.metrics.compute`."""
-    given = torch.from_numpy(np.array(scores)), torch.from_numpy(np.array(labels))
-    return compute(metric, task_type, *given)
-
-
 def train(
-    task_type: TaskType,
-    metric: EvaluationMetric,
+    aim: Aim,
     fitted: Rows,
     chosen: Rows | None,
     *,
-    num_classes: int,
     categories: Sequence[int],
-    seed: int,
     max_rounds: int = MAX_ROUNDS,
     settings: dict[str, Any] | None = None,
     on_round: Callable[[int, int], None] | None = None,
@@ -172,22 +160,19 @@ def train(
     """Grow trees on one set of rows and stop where the metric is best on another.
 
     Args:
-        task_type: A node task's.
-        metric: Says which loss is minimised in a regression, and when to stop.
+        aim: Its metric says which loss is minimised in a regression, and when to stop.
         fitted: What the trees learn from.
         chosen: What the number of rounds is chosen on; None for all of `max_rounds`.
-        num_classes: Classes of a multiclass or multilabel task.
         categories: Positions of features that are ranks of categories.
-        seed: Of the draws of rows and features.
         max_rounds: Rounds at most.
         settings: LightGBM parameters beside or in place of the usual ones.
         on_round: Called with rounds done and rounds at most, over all models.
     """
-    goals = _goals(task_type, metric, num_classes)
+    goals = _goals(aim)
     parameters = (
         SAME_EVERYWHERE
         | TREES
-        | {"learning_rate": _step_size(fitted, goals[0].num_outputs), "seed": seed}
+        | {"learning_rate": _step_size(fitted, goals[0].num_outputs), "seed": aim.seed}
         | {"objective": goals[0].loss, "num_class": goals[0].num_outputs}
         | (settings or {})
     )
@@ -208,7 +193,7 @@ def train(
             _give(looked_at, goal.rows(chosen))
             judge = _judge(goal, goal.rows(chosen).labels)
             boosters.append(_grow(parameters, data, max_rounds, told, looked_at, judge))
-    return Boosted(task_type, tuple(boosters))
+    return Boosted(aim.task_type, tuple(boosters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +201,7 @@ class _Goal:
     """What one model is trained for."""
 
     loss: str
-    task_type: TaskType
-    metric: EvaluationMetric
+    aim: Aim
     num_outputs: int = 1
     label: int | None = None
     """Which label of a multilabel task."""
@@ -232,22 +216,23 @@ class _Goal:
     def can_measure(self, labels: NDArray[np.generic]) -> bool:
         """Whether the metric is defined for these labels."""
         try:
-            check_labels(self.metric, self.task_type, torch.from_numpy(np.array(labels)))
+            check_labels(self.aim.metric, self.aim.task_type, torch.from_numpy(np.array(labels)))
         except DataError:
             return False
         return True
 
 
-def _goals(task_type: TaskType, metric: EvaluationMetric, num_classes: int) -> tuple[_Goal, ...]:
-    if task_type is TaskType.REGRESSION:
-        return (_Goal(LOSSES[metric.name], task_type, metric),)
-    if task_type is TaskType.MULTICLASS_CLASSIFICATION:
-        return (_Goal("multiclass", task_type, metric, num_outputs=num_classes),)
-    if task_type is TaskType.BINARY_CLASSIFICATION:
-        return (_Goal("binary", task_type, metric),)
-    own = EvaluationMetric(name="roc_auc" if "auroc" in metric.name else "average_precision")
-    binary = TaskType.BINARY_CLASSIFICATION
-    return tuple(_Goal("binary", binary, own, label=label) for label in range(num_classes))
+def _goals(aim: Aim) -> tuple[_Goal, ...]:
+    name = aim.metric.name
+    if aim.task_type is TaskType.REGRESSION:
+        return (_Goal(LOSSES[name], aim),)
+    if aim.task_type is TaskType.MULTICLASS_CLASSIFICATION:
+        return (_Goal("multiclass", aim, num_outputs=aim.num_classes),)
+    if aim.task_type is TaskType.BINARY_CLASSIFICATION:
+        return (_Goal("binary", aim),)
+    own = EvaluationMetric(name="roc_auc" if "auroc" in name else "average_precision")
+    single = replace(aim, task_type=TaskType.BINARY_CLASSIFICATION, metric=own)
+    return tuple(_Goal("binary", single, label=label) for label in range(aim.num_classes))
 
 
 def _step_size(fitted: Rows, num_outputs: int) -> float:
@@ -316,12 +301,12 @@ def _give(data: Any, rows: Rows) -> None:
 def _judge(
     goal: _Goal, labels: NDArray[np.generic]
 ) -> Callable[[Any, Any], tuple[str, float, bool]]:
-    higher = goal.metric.direction == "max"
+    higher = goal.aim.metric.direction == "max"
     worst = -np.inf if higher else np.inf
 
     def judge(raw: Any, _: Any) -> tuple[str, float, bool]:
         scores = np.asarray(raw).reshape(len(labels), -1)
-        value = measure(goal.metric, goal.task_type, scores, labels)
-        return goal.metric.name, value if np.isfinite(value) else worst, higher
+        value = goal.aim.measure(scores, labels)
+        return goal.aim.metric.name, value if np.isfinite(value) else worst, higher
 
     return judge

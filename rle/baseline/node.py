@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rle.baseline.boost import Boosted, Rows, measure, require_lightgbm, train
+from rle.baseline.aim import Aim
+from rle.baseline.boost import Boosted, Rows, require_lightgbm, train
 from rle.baseline.features import Features
 from rle.baseline.plan import FeaturePlan, plan_features
-from rle.baseline.report import NUM_SHOWN, BaselineReport, FeatureShare, MethodScore
-from rle.baseline.trivial import trivial_name, trivial_scores
-from rle.errors import InternalError
+from rle.baseline.report import NUM_SHOWN, BaselineReport, FeatureShare
+from rle.errors import DataError
 from rle.graph.task import read_split
-from rle.training.node_job import known_rows
-from rle.values import Split, TaskType
+from rle.values import Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,10 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rle.graph.snapshot import Snapshot
-    from rle.graph.task import SplitRows
     from rle.ingest.labels import LabelCodec
     from rle.spec.dataset import DatasetSpec
-    from rle.spec.metric import EvaluationMetric
 
     OnProgress = Callable[[str, int, int], None]
     Float32Array = NDArray[np.float32]
@@ -48,13 +45,26 @@ SCREEN = {"feature_fraction": 0.3, "max_bin": 63, "learning_rate": 0.1, "num_lea
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """The rows of a split that have an entity in the graph and a label that can be measured."""
+
+    split: Split
+    rows: NDArray[np.int32]
+    """int32 [N], rows of the entity table."""
+    times: NDArray[np.int64]
+    """int64 [N], nanoseconds."""
+    labels: NDArray[np.generic]
+    """[N] or [N, classes], encoded."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeBaseline:
     """A trained baseline, and what it says of the rows it was measured on."""
 
     plan: FeaturePlan
     boosted: Boosted
-    scores: Mapping[Split, Float32Array]
-    """float32 [N, C] of the known rows of each split but the training split."""
+    categories: tuple[int, ...]
+    """Positions of features that are ranks of categories."""
     report: BaselineReport
 
 
@@ -84,39 +94,24 @@ def fit_node_baseline(
     require_lightgbm()
     started = time.monotonic()
     splits = read_splits(spec, snapshot, codec)
-    train_rows = splits[Split.TRAIN]
+    aim = Aim(codec.task_type, spec.task.metric, len(codec.classes), seed)
     plan = plan_features(
         snapshot,
         entity_table=spec.entities[0][0],
-        until=int(train_rows.times.max()),
+        until=int(splits[Split.TRAIN].times.max()),
         inclusive=spec.task.current_time,
         time_window=time_window,
     )
-    task = _Task(codec.task_type, spec.task.metric, len(codec.classes), seed)
     whole = Features(snapshot, plan)
-    plan = plan.replace(kept=_screen(task, whole, train_rows, on_progress))
+    plan = plan.replace(kept=_screen(aim, whole, splits[Split.TRAIN], on_progress))
     features = Features(snapshot, plan)
-    with tempfile.TemporaryDirectory(prefix="rle-baseline-") as folder:
-        tables = {
-            split: compute_table(features, rows, Path(folder) / split.value, on_progress)
-            for split, rows in splits.items()
-        }
-        boosted = task.train(
-            Rows(tables[Split.TRAIN], _labels(train_rows)),
-            Rows(tables[Split.VALIDATION], _labels(splits[Split.VALIDATION])),
-            features,
-            on_progress,
-        )
-        scores: dict[Split, Float32Array] = {
-            split: boosted.predict(table)
-            for split, table in tables.items()
-            if split is not Split.TRAIN
-        }
+    boosted, scores = _fit(aim, features, splits, on_progress)
+    methods = aim.compare({split: rows.labels for split, rows in splits.items()}, {METHOD: scores})
     report = BaselineReport(
         dataset=spec.experiment_name,
         task_type=codec.task_type,
         metric=spec.task.metric,
-        methods=(methods := task.compare(splits, scores)),
+        methods=methods,
         validation=methods[0].validation,
         test=methods[0].test,
         num_rows={split.value: int(rows.rows.size) for split, rows in splits.items()},
@@ -126,24 +121,65 @@ def fit_node_baseline(
         features=important(features.names, boosted),
         seconds=round(time.monotonic() - started, 1),
     )
-    return NodeBaseline(plan, boosted, scores, report)
+    return NodeBaseline(plan, boosted, features.categories, report)
 
 
-def read_splits(spec: DatasetSpec, snapshot: Snapshot, codec: LabelCodec) -> dict[Split, SplitRows]:
-    """Read the known rows of both fitted splits, and of the test split where it has labels."""
+def _fit(
+    aim: Aim,
+    features: Features,
+    splits: Mapping[Split, LabelledRows],
+    on_progress: OnProgress,
+) -> tuple[Boosted, dict[Split, Float32Array]]:
+    """Train on one split and stop by another; scores [N, C] of all splits but the first."""
+    with tempfile.TemporaryDirectory(prefix="rle-baseline-") as folder:
+        tables = {
+            split: compute_table(features, rows, Path(folder) / split.value, on_progress)
+            for split, rows in splits.items()
+        }
+        fitted, chosen = (
+            Rows(tables[split], splits[split].labels) for split in (Split.TRAIN, Split.VALIDATION)
+        )
+        boosted = train(
+            aim,
+            fitted,
+            chosen,
+            categories=features.categories,
+            on_round=lambda done, of: on_progress("baseline", done, of),
+        )
+        later = [split for split in splits if split is not Split.TRAIN]
+        return boosted, {split: boosted.predict(tables[split]) for split in later}
+
+
+def read_splits(
+    spec: DatasetSpec, snapshot: Snapshot, codec: LabelCodec
+) -> dict[Split, LabelledRows]:
+    """Read both fitted splits, and the test split where it has labels.
+
+    Raises:
+        DataError: No row of a fitted split has an entity that is in the graph.
+    """
     out = {}
     for split in Split:
         if split not in spec.task.sources:
             continue
-        rows = read_split(spec.connector, spec, split, snapshot, codec)
-        if rows.labels is None or (split is Split.TEST and rows.num_unknown == rows.rows.size):
+        found = read_split(spec.connector, spec, split, snapshot, codec)
+        if found.labels is None:
             continue
-        out[split] = known_rows(rows)
+        is_known = found.rows >= 0
+        is_kept = is_known if found.is_measured is None else is_known & found.is_measured
+        if is_kept.any():
+            rows, times = found.rows[is_kept], found.times[is_kept]
+            out[split] = LabelledRows(split, rows, times, found.labels[is_kept])
+        elif split is not Split.TEST:
+            raise DataError(
+                f"None of the {is_known.size} rows of the {split.value} table has an entity that "
+                f"is in the graph; {found.example_unknown!r} is not, for example."
+            )
     return out
 
 
 def compute_table(
-    features: Features, rows: SplitRows, path: Path, on_progress: OnProgress
+    features: Features, rows: LabelledRows, path: Path, on_progress: OnProgress
 ) -> Float32Array:
     """Write the features of a split into a mapped file, float32 [N, F], chunk by chunk."""
     num = rows.rows.size
@@ -164,88 +200,21 @@ def important(names: tuple[str, ...], boosted: Boosted) -> tuple[FeatureShare, .
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """What the trees are for."""
-
-    task_type: TaskType
-    metric: EvaluationMetric
-    num_classes: int
-    seed: int
-
-    def train(
-        self,
-        fitted: Rows,
-        chosen: Rows,
-        features: Features,
-        on_progress: OnProgress,
-    ) -> Boosted:
-        return train(
-            self.task_type,
-            self.metric,
-            fitted,
-            chosen,
-            num_classes=self.num_classes,
-            categories=features.categories,
-            seed=self.seed,
-            on_round=lambda done, of: on_progress("baseline", done, of),
-        )
-
-    def compare(
-        self, splits: Mapping[Split, SplitRows], scores: Mapping[Split, Float32Array]
-    ) -> tuple[MethodScore, ...]:
-        """Measure the baseline and the trivial method."""
-        labels = {split: _labels(rows) for split, rows in splits.items()}
-        trivial = {
-            split: trivial_scores(
-                self.task_type,
-                self.metric,
-                labels[Split.TRAIN],
-                num_rows=len(labels[split]),
-                num_classes=self.num_classes,
-            )
-            for split in scores
-        }
-        rows = []
-        for name, found in (
-            (METHOD, scores),
-            (trivial_name(self.task_type, self.metric), trivial),
-        ):
-            values = {
-                split: measure(self.metric, self.task_type, found[split], labels[split])
-                for split in found
-            }
-            rows.append(
-                MethodScore(
-                    method=name,
-                    validation=values[Split.VALIDATION],
-                    test=values.get(Split.TEST),
-                )
-            )
-        return tuple(rows)
-
-
 def _screen(
-    task: _Task, features: Features, rows: SplitRows, on_progress: OnProgress
+    aim: Aim, features: Features, rows: LabelledRows, on_progress: OnProgress
 ) -> tuple[int, ...]:
     """Positions of the features that a quick look at some training rows found of use."""
     if len(features.names) <= MAX_FEATURES:
         return tuple(range(len(features.names)))
     num = rows.rows.size
-    order = np.random.default_rng(task.seed).permutation(num)[:SCREEN_ROWS]
+    order = np.random.default_rng(aim.seed).permutation(num)[:SCREEN_ROWS]
     chosen = np.sort(order)
-    labels = _labels(rows)[chosen]
-    num_models = task.num_classes if task.task_type.is_classification else 1
-    rounds = max(5, SCREEN_ROUNDS // max(1, num_models))
     found = train(
-        task.task_type,
-        task.metric,
-        Rows(features.compute(rows.rows[chosen], rows.times[chosen]), labels),
+        aim,
+        Rows(features.compute(rows.rows[chosen], rows.times[chosen]), rows.labels[chosen]),
         None,
-        num_classes=task.num_classes,
         categories=features.categories,
-        seed=task.seed,
-        max_rounds=rounds,
+        max_rounds=max(5, SCREEN_ROUNDS // max(1, aim.num_classes)),
         settings=SCREEN,
         on_round=lambda done, of: on_progress("screening", done, of),
     )
@@ -253,9 +222,3 @@ def _screen(
     best = np.argsort(-gains, kind="stable")[:MAX_FEATURES]
     kept = np.sort(best[gains[best] > 0])
     return tuple(kept.tolist()) or tuple(range(MAX_FEATURES))
-
-
-def _labels(rows: SplitRows) -> NDArray[np.generic]:
-    if rows.labels is None:
-        raise InternalError(f"The {rows.split.value} split was read without labels.")
-    return rows.labels

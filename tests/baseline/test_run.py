@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from rle import DuckDBConnector, cli
 from rle.baseline import node
+from rle.baseline.aim import Aim
 from rle.baseline.boost import Boosted, Rows, as_scores, train
 from rle.baseline.report import BaselineReport, verdict
 from rle.baseline.trivial import trivial_scores
@@ -156,11 +157,9 @@ NODE_TASKS = [t for t in TaskType if not t.is_link]
 
 @pytest.mark.parametrize("task_type", NODE_TASKS)
 def test_trees_predict_the_same_bits_after_saving(tmp_path, task_type):
-    metric = EvaluationMetric.default_for(task_type)
+    aim = Aim(task_type, EvaluationMetric.default_for(task_type), 3, seed=0)
     fitted, chosen = _rows(task_type), _rows(task_type, seed=1)
-    boosted = train(
-        task_type, metric, fitted, chosen, num_classes=3, categories=[], seed=0, max_rounds=20
-    )
+    boosted = train(aim, fitted, chosen, categories=[], max_rounds=20)
     boosted.save(tmp_path)
     loaded = Boosted.load(tmp_path, task_type=task_type, num_models=len(boosted.boosters))
     before, after = boosted.predict(chosen.features), loaded.predict(chosen.features)
@@ -171,7 +170,7 @@ def test_trees_predict_the_same_bits_after_saving(tmp_path, task_type):
 @pytest.mark.parametrize("task_type", NODE_TASKS)
 def test_trees_can_begin_with_given_scores(task_type):
     """A start that is right already is not made worse, and counts in what is predicted."""
-    metric = EvaluationMetric.default_for(task_type)
+    aim = Aim(task_type, EvaluationMetric.default_for(task_type), 3, seed=0)
     fitted, chosen = _rows(task_type), _rows(task_type, seed=1)
 
     def started(rows):
@@ -185,9 +184,7 @@ def test_trees_can_begin_with_given_scores(task_type):
         return Rows(np.zeros_like(rows.features), rows.labels, start.astype(np.float32))
 
     fitted, chosen = started(fitted), started(chosen)
-    boosted = train(
-        task_type, metric, fitted, chosen, num_classes=3, categories=[], seed=0, max_rounds=5
-    )
+    boosted = train(aim, fitted, chosen, categories=[], max_rounds=5)
     np.testing.assert_allclose(
         boosted.predict(chosen.features, chosen.start),
         as_scores(chosen.start, task_type),

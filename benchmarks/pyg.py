@@ -1,4 +1,4 @@
-"""The baseline of benchmarks/train.py: the same model built the usual way from torch-geometric.
+"""The baseline of benchmarks/train.py and link.py: the same model, of torch-geometric's modules.
 
 Every node of every tree is encoded by itself, as the models of RelBench do, with torch's own
 modules; messages run through one `HeteroConv` of `SAGEConv`s per layer, over one graph that holds
@@ -25,7 +25,7 @@ with warnings.catch_warnings():
 
 if TYPE_CHECKING:
     from rle.graph.snapshot import Snapshot
-    from rle.model.spec import ModelSpec
+    from rle.model.spec import GraphModelSpec
     from rle.model.tensors import TensorBatch, TensorHop
 
     Edges = dict[tuple[str, str, str], Tensor]
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class PlainInput(nn.Module):
     """Numbers and categories of one table, node by node; other kinds are not in the benchmark."""
 
-    def __init__(self, table: str, spec: ModelSpec) -> None:
+    def __init__(self, table: str, spec: GraphModelSpec) -> None:
         super().__init__()
         self.features = TableInput(table, spec)
         encoder, size = self.features.encoder, spec.channels
@@ -63,9 +63,9 @@ class PlainInput(nn.Module):
 
 
 class PyGModel(nn.Module):
-    """Same inputs, same aggregates, same head as `rle.model.relational.RelationalModel`."""
+    """Same inputs, same aggregates, same head as `rle.model.encoder.TreeEncoder`."""
 
-    def __init__(self, spec: ModelSpec, *, is_trimmed: bool) -> None:
+    def __init__(self, spec: GraphModelSpec, *, is_trimmed: bool, num_outputs: int) -> None:
         super().__init__()
         self.spec, self.is_trimmed = spec, is_trimmed
         self.tables = spec.tables_within(spec.num_layers)
@@ -79,8 +79,8 @@ class PyGModel(nn.Module):
                 self.convs.append(HeteroConv(self._convolutions(tables), aggr="sum"))
             self.norms.append(nn.ModuleDict({t: nn.LayerNorm(spec.channels) for t in tables}))
         self.join = Join(spec)
-        self.head = Head(spec, num_outputs=spec.num_outputs)
-        self.shortcut = Shortcut(spec, num_outputs=spec.num_outputs)
+        self.head = Head(spec, num_outputs=num_outputs)
+        self.shortcut = Shortcut(spec, num_outputs=num_outputs)
 
     def bind(self, snapshot: Snapshot) -> None:
         """Learn the codes of `snapshot`."""

@@ -122,7 +122,7 @@ def compare(steps: Steps, case: str, num: int) -> None:
     fast = RelationalModel(steps.spec)
     fast.bind(steps.graph)
     for is_trimmed in (False, True):
-        slow = PyGModel(steps.spec, is_trimmed=is_trimmed)
+        slow = PyGModel(steps.spec, is_trimmed=is_trimmed, num_outputs=steps.spec.num_outputs)
         slow.bind(steps.graph)
         measure(
             "train",

@@ -77,6 +77,10 @@ class Head(nn.Module):
             for layer in range(spec.head_layers)
         )
 
+    def drop_last_bias(self) -> None:
+        """Let the outputs be a linear map of the last hidden layer."""
+        self.linears[-1].register_parameter("bias", None)
+
     def forward(self, roots: Tensor, batch: TensorBatch) -> Tensor:
         """[S, C] -> [S, O]."""
         for norm, dropout, linear in zip(self.norms, self.dropouts, self.linears, strict=True):

@@ -41,6 +41,9 @@ class LinkModel(nn.Module):
             torch.manual_seed(spec.seed)
             self.source_tower = TreeEncoder(spec, num_outputs=spec.channels)
             self.target_tower = TreeEncoder(spec.target_tower, num_outputs=spec.width)
+            # What all targets have in common changes no ranking: its gradient would be rounding
+            # errors alone, which Adam blows up to whole steps.
+            self.target_tower.head.drop_last_bias()
             self.pairs = PairTerm(spec) if spec.paths else None
 
     def name_rows(self, snapshot: Snapshot) -> None:

@@ -206,7 +206,8 @@ def run_rank(rank: int, job_json: str, folder: Path) -> None:
 @pytest.mark.slow
 def test_two_ranks_give_the_curve_of_one(shop_db, snapshots, tmp_path):
     # Norms over the batch are where ranks could differ most.
-    alone = shop_job(shop_db, snapshots, tmp_path / "one", "churn", gnn_norm="batch_norm")
+    knobs = {"gnn_norm": "batch_norm", "class_weights": "balanced", "time_window": "60 days"}
+    alone = shop_job(shop_db, snapshots, tmp_path / "one", "churn", **knobs)
     events = []
     expected = run_training(alone, on_event=events.append)
     job = alone.replace(folder=tmp_path / "two")

@@ -141,7 +141,8 @@ class AuditReport(Value):
     def __str__(self) -> str:
         if not self.findings:
             return "\n".join([self.summary, *self.notes])
-        return as_text(self.render(), width=120)
+        lines = as_text(self.render(), width=120).split("\n")
+        return "\n".join(line.rstrip() for line in lines)
 
 
 def sorted_findings(findings: list[Finding]) -> tuple[Finding, ...]:

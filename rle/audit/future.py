@@ -151,9 +151,9 @@ def _finding(
         message=(
             f"{seen.num_future:,} of {seen.num_visible:,} visible values ({share:.1%}) of "
             f"{column!r} ({seen.path}) lie after the prediction, "
-            f"{_short(spread[0])} to {_short(spread[1])} days after {since}. Unless it is a plan that "
-            f"was known then, it was filled in later: remove_column({column!r}), or move it to a "
-            "table with a time of its own."
+            f"{_short(spread[0])} to {_short(spread[1])} days after {since}. Unless it is a plan "
+            f"that was known then, it was filled in later: remove_column({column!r}), or move it "
+            "to a table with a time of its own."
         ),
         evidence={
             "visible": seen.num_visible,

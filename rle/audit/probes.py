@@ -159,14 +159,16 @@ def _of_members(found: Children, snapshot: Snapshot) -> Iterator[Probe]:
 
     block = store.numbers[flat]
     for i, column in enumerate(layout.number_columns):
-        yield probe(column, mean(block[:, i].astype(np.float64)), f"mean of {MEMBERS}")
+        yield probe(column, mean(block[:, i].astype(np.float64)), f"mean of the newest {MEMBERS}")
     codes = store.codes[flat]
     for i, column in enumerate(layout.code_columns):
         known = codes[:, i][codes[:, i] >= 0]
         counts = np.bincount(known) if known.size else np.zeros(0, np.int64)
+        words = store.dictionary(column)
         for code in np.argsort(-counts, kind="stable")[:FREQUENT]:
             share = mean((codes[:, i] == code).astype(np.float64))
-            yield probe(column, share, f"share of one value among {MEMBERS}")
+            word = words[int(code)].as_py()
+            yield probe(column, share, f"share of {word!r} among the newest {MEMBERS}")
 
 
 def looks_like_years(values: Float64Array) -> bool:

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     OnProgress = Callable[[str, int, int], None]
 
 MIN_ROWS = 100
-"""Fewer sampled rows could show nothing."""
+"""Fewer sampled rows would show nothing."""
+MIN_FITTED = 40
+"""Rows to learn from, and rows to measure on, below which no column is measured."""
 OWN_ROWS = 10
 """How many times as many rows are sampled where only the entity's own row is read."""
 
@@ -159,7 +161,7 @@ class _Audit:
             num_fit=at[0].size,
         )
         has_labels = len(fitted) == 2 and all(found.labels is not None for found in fitted)
-        if not has_labels or min(positions.size for positions in at) < MIN_ROWS:
+        if not has_labels or min(positions.size for positions in at) < MIN_FITTED:
             return seeds, None
         parts = tuple(zip(used, at, strict=True))
         task_type = self._spec.task.task_type

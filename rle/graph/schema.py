@@ -60,6 +60,20 @@ class GraphSchema(Value):
                 return layout
         raise InternalError(f"The graph has no table {name!r}.")
 
+    def extension(self, relation: Relation) -> tuple[Relation, Relation] | None:
+        """Return what an inherited relation was made of, None for any other.
+
+        Departures extend flights, so an airport inherits departures: the two relations are from a
+        departure to its flight, and from the airport to the flights that departures extend.
+        """
+        for up in self.relations_from(relation.target):
+            for beside in self.relations_from(relation.source):
+                column = beside.link.removeprefix(f"{up.target}.")
+                is_list = beside.many and not up.many and beside.target == up.target
+                if is_list and relation.link == f"{up.link}>{column}":
+                    return up, beside
+        return None
+
     def relations_from(self, table: str) -> tuple[Relation, ...]:
         """Return the relations whose source is `table`, in schema order."""
         return tuple(r for r in self.relations if r.source == table)

@@ -11,6 +11,8 @@ from rle.ingest.stats import (
     DatasetStats,
     TableStats,
     category_stats,
+    evenly,
+    median_lag,
     number_stats,
     stamp_stats,
     time_correlation,
@@ -18,16 +20,19 @@ from rle.ingest.stats import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rle.graph.schema import TableLayout
     from rle.graph.snapshot import Snapshot
     from rle.graph.store import TableStore
+    from rle.ingest.stats import LagStats
 
 
 def snapshot_stats(snapshot: Snapshot, *, until: int | None) -> DatasetStats:
     """Return statistics over rows with time <= `until`; see `Snapshot.stats`."""
     cache = None
     if snapshot.path is not None:
-        cache = snapshot.path / f"stats-{'all' if until is None else until}.json"
+        cache = snapshot.path / f"stats2-{'all' if until is None else until}.json"
         if cache.is_file():
             return DatasetStats.from_json(cache.read_bytes())
     stats = DatasetStats(
@@ -36,6 +41,7 @@ def snapshot_stats(snapshot: Snapshot, *, until: int | None) -> DatasetStats:
             _table_stats(snapshot.tables[layout.name], layout, until)
             for layout in snapshot.schema.tables
         ),
+        lags=tuple(_lags(snapshot, until)),
     )
     if cache is not None:
         temporary = cache.with_suffix(f".{os.getpid()}")
@@ -49,6 +55,22 @@ def visible_rows(store: TableStore, until: int | None) -> int:
     if until is None or store.times is None:
         return store.num_rows
     return int(np.searchsorted(store.times, until, side="right"))
+
+
+def _lags(snapshot: Snapshot, until: int | None) -> Iterator[LagStats]:
+    schema = snapshot.schema
+    for relation in schema.relations:
+        found = schema.extension(relation)
+        if found is None:
+            continue
+        up, _ = found
+        before, after = snapshot.tables[up.target].times, snapshot.tables[up.source].times
+        if before is None or after is None:
+            continue
+        rows = evenly(np.arange(visible_rows(snapshot.tables[up.source], until)))
+        parents = snapshot.topology.parents(schema.relations.index(up), rows)
+        rows, parents = rows[parents >= 0], parents[parents >= 0]
+        yield median_lag(relation.name, before[parents], after[rows])
 
 
 def _table_stats(store: TableStore, layout: TableLayout, until: int | None) -> TableStats:

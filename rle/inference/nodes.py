@@ -56,7 +56,7 @@ def answer_nodes(
     loader = BatchLoader(
         snapshot,
         split,
-        make_sampler(snapshot, dataset, config),
+        make_sampler(snapshot, dataset, config, lags=model.spec.lags),
         batch_size=question.batch_size,
         shuffle=False,
         threads=config.sampler_workers,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from rle.ingest.nulls import NULL_STAMP
+from rle.ingest.nulls import NULL_STAMP, NULL_TIME
 from rle.values import Value
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NUM_QUANTILES = 33
+MAX_LAG = 2**61
+"""Nanoseconds, 73 years: with any window it still fits into int64."""
 _SAMPLE_ROWS = 200_000
 _TREND_ROWS = 5_000
 _TREND_MIN = 10
@@ -75,11 +77,21 @@ class TableStats(Value):
     stamps: tuple[StampStats, ...] = ()
 
 
+class LagStats(Value):
+    """How long after a row the row that extends it comes, by inherited relation."""
+
+    relation: str
+    """Name of the inherited relation."""
+    median: int
+    """Nanoseconds, not below 0, over extending rows with two known times."""
+
+
 class DatasetStats(Value):
     """All tables, over rows with time <= `until` (nanoseconds; None: all rows)."""
 
     until: int | None
     tables: tuple[TableStats, ...]
+    lags: tuple[LagStats, ...] = ()
 
     def table(self, name: str) -> TableStats:
         """Return the statistics of one table that must be there."""
@@ -97,7 +109,7 @@ def number_stats(column: str, values: NDArray[np.float32]) -> NumberStats:
     for part in _blocks(values):  # a second pass: sums of squares lose digits far from zero
         known = part[~np.isnan(part)].astype(np.float64) - mean
         squares += float(known @ known)
-    sample = np.asarray(_evenly(values))
+    sample = np.asarray(evenly(values))
     sample = sample[~np.isnan(sample)]
     levels = np.linspace(0.0, 1.0, NUM_QUANTILES)
     quantiles = np.quantile(sample, levels) if sample.size else np.zeros(NUM_QUANTILES)
@@ -143,7 +155,7 @@ def category_stats(column: str, codes: NDArray[np.int32], dictionary: pa.Array) 
 def vector_stats(column: str, vectors: NDArray[np.float16] | NDArray[np.float32]) -> VectorStats:
     """Describe [N, dim] over all entries; at most 200,000 evenly spaced rows are read."""
     count, total, squares = 0, 0.0, 0.0
-    sample = _evenly(vectors)
+    sample = evenly(vectors)
     for part in _blocks(sample):
         known = part[~np.isnan(part).any(axis=1)].astype(np.float64)
         count += known.size
@@ -165,6 +177,15 @@ def stamp_stats(column: str, stamps: NDArray[np.int64]) -> StampStats:
     return StampStats(column=column, min=int(known.min()), max=int(known.max()))
 
 
+def median_lag(relation: str, before: NDArray[np.int64], after: NDArray[np.int64]) -> LagStats:
+    """Describe pairs of int64 nanoseconds [N], NULL times left out; 0 where there is none."""
+    known = (before != NULL_TIME) & (after != NULL_TIME)
+    # A float64 keeps the difference of two extreme moments, which int64 does not.
+    lags = after[known].astype(np.float64) - before[known].astype(np.float64)
+    median = float(np.median(lags)) if lags.size else 0.0
+    return LagStats(relation=relation, median=min(max(round(median), 0), MAX_LAG))
+
+
 def _blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
     # Mapped arrays are read piece by piece, so that copies stay small.
     step = max(_BLOCK_CELLS // max(int(np.prod(values.shape[1:])), 1), 1)
@@ -172,7 +193,8 @@ def _blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield np.asarray(values[first : first + step])
 
 
-def _evenly(values: NDArray[Any]) -> NDArray[Any]:
+def evenly(values: NDArray[Any]) -> NDArray[Any]:
+    """Return every n-th of `values`, so that at most 200,000 are left."""
     step = -(-len(values) // _SAMPLE_ROWS)
     return values[::step] if step > 1 else values
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COUNT_DIMS = 3
 _LOG_SCALE = 3.0
 _FEW = 16.0
+_RATIO_SCALE, _RATIO_CLIP = 5.0, 3.0
 # Below this many nodes per distinct row, one row per node is cheaper than a look-up and a scatter.
 _MIN_REUSE = 1.25
 
@@ -40,8 +41,13 @@ class TableInput(nn.Module):
         self.num_stamps = len(layout.stamp_columns) if spec.age_features else 0
         self.counted = [spec.graph.relations.index(r) for r in spec.counted_relations(table)]
         targets = (spec.graph.table(r.target) for r in spec.counted_relations(table))
-        timed_dims = AGE_DIMS + len(spec.count_windows_h)
-        self.count_dims = [COUNT_DIMS + timed_dims * t.has_time for t in targets]
+        num_windows = len(spec.count_windows_h)
+        self.count_dims = [
+            COUNT_DIMS
+            + (AGE_DIMS + num_windows) * t.has_time
+            + 2 * num_windows * (r.name in spec.lags)
+            for r, t in zip(spec.counted_relations(table), targets, strict=True)
+        ]
         self.marks_seeds = spec.id_awareness and table == spec.entity_table
         num_extra = AGE_DIMS * (self.has_ages + self.num_stamps) + sum(self.count_dims)
         num_extra += self.marks_seeds
@@ -113,10 +119,20 @@ class TableInput(nn.Module):
 
 
 def _counts(hop: TensorHop) -> Tensor:
-    """Visible rows in all and in each window, and the age of the newest: float32 [P, ...]."""
+    """What is known of the children without reading them: float32 [P, ...].
+
+    How many there are, the age of the newest, how many are in each window, and how many of those
+    that were due have not come.
+    """
     seen = (hop.count > 0).float()
     few = (hop.count / _FEW).clamp(max=4)  # linear where the logarithm is still coarse
     total = torch.stack([hop.count.log1p() / _LOG_SCALE, seen, few], dim=1)
     if hop.newest_age is None:
         return total
-    return torch.cat([total, age_features(hop.newest_age), hop.recent.log1p() / _LOG_SCALE], dim=1)
+    recent = hop.recent.log1p()
+    parts = [total, age_features(hop.newest_age), recent / _LOG_SCALE]
+    if hop.due is not None:
+        due = hop.due.log1p()
+        missing = ((due - recent) * _RATIO_SCALE).clamp(-_RATIO_CLIP, _RATIO_CLIP)
+        parts += [due / _LOG_SCALE, missing]
+    return torch.cat(parts, dim=1)

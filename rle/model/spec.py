@@ -44,7 +44,8 @@ class GraphModelSpec(Value):
     newest_children: int = 2
     sum_beside_mean: bool = True
     count_features: bool = True
-    count_windows_h: tuple[float, ...] = (6.0, 24.0, 168.0, 720.0, 8760.0)
+    count_windows_h: tuple[float, ...] = (1.0, 3.0, 6.0, 24.0, 168.0, 720.0, 8760.0)
+    due_features: bool = True
     age_features: bool = True
     calendar_features: bool = False
     drop_clocks: bool = True
@@ -65,6 +66,13 @@ class GraphModelSpec(Value):
         if not self.count_features:
             return ()
         return nanoseconds(self.count_windows_h)
+
+    @property
+    def lags(self) -> dict[str, int]:
+        """What the sampler must tell beside the counts of inherited relations, nanoseconds."""
+        if not (self.due_features and self.windows):
+            return {}
+        return {lag.relation: lag.median for lag in self.stats.lags}
 
     @property
     def num_aggregates(self) -> int:

@@ -56,6 +56,8 @@ class TensorHop:
     """M: how many ranks there are at most."""
     newest_age: Tensor | None
     """float32 [P], days since the newest visible neighbour, NaN where there is none."""
+    due: Tensor | None = None
+    """float32 [P, W]; see `rle.sampling.batch.Hop`."""
 
     @property
     def num_parents(self) -> int:
@@ -210,6 +212,7 @@ def _hop(
         newest_child=move(newest_child),
         newest_width=hop.newest.shape[1],
         newest_age=None if newest_age is None else move(newest_age),
+        due=None if hop.due is None else move(hop.due.astype(np.float32)),
     )
 
 

@@ -71,6 +71,10 @@ class Hop:
     recent: Int32Array
     """int32 [P, W], visible neighbours within each window of time before the seed's time. W is 0
     for a relation to the one parent row or to a table without time."""
+    due: Int32Array | None = None
+    """int32 [P, W], for an inherited relation with a lag: how many of the rows that its rows extend
+    are within each window, were the windows to end that much before the seed's time. As many of
+    its own rows are to be expected in `recent`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from rle.errors import UnknownNameError, ValidationError
 from rle.sampling.batch import Frontier, Hop, Trees
+from rle.sampling.kernels import due
 from rle.sampling.kernels import trees as kernels
 from rle.sampling.kernels.loading import load, read_only
 from rle.sampling.walk import plan_walk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +32,16 @@ SLACK = 1024
 """Nodes of room beside what the batches so far needed, so that small batches fit too."""
 MARGIN = 1.25
 """How much more room than the largest batch so far needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """The lists of the rows that a hop's rows extend."""
+
+    lag: int
+    table: int
+    link_start: int
+    offset_start: int
 
 
 class NeighborSampler:
@@ -50,6 +62,8 @@ class NeighborSampler:
             drawn are added as extras. 0 costs nothing.
         windows: Nanoseconds, ascending. Each hop to many rows of a table with time reports how
             many of the visible ones are newer than the seed's time less each of these.
+        lags: Inherited relation to nanoseconds: how long after a row the row that extends it
+            usually comes. The hops report what was due in each of `windows`.
         backtrack: Whether a row that was reached through a foreign key follows that same key back
             to the row it came from.
         time_window: Nanoseconds before a seed's time; older rows of tables with time are not
@@ -74,6 +88,7 @@ class NeighborSampler:
         seed: int,
         newest: int = 0,
         windows: Sequence[int] = (),
+        lags: Mapping[str, int] | None = None,
         backtrack: bool = True,
         time_window: int | None = None,
     ) -> None:
@@ -117,6 +132,7 @@ class NeighborSampler:
         self._sizes = (16.0, 64.0)  # nodes and facts per seed: a first guess
         self._scratch = threading.local()
         relations = snapshot.schema.relations
+        self._due = self._find_due(snapshot, lags or {}) if windows else {}
         self._hops = tuple(
             (
                 step.relation,
@@ -212,10 +228,38 @@ class NeighborSampler:
                     nodes[at + num : at + 2 * num],
                     nodes[at + 2 * num : after].reshape(num, newest),
                     nodes[after : after + windows * num].reshape(num, windows),
+                    self._count_due(h, frontiers[depth, source], times),
                 )
             )
         self._remember(max(1, rows.size), starts[len(frontiers)], facts[len(hops)] - 2 * size)
         return Trees(rows, times, frontiers, tuple(hops))
+
+    def _find_due(self, snapshot: Snapshot, lags: Mapping[str, int]) -> dict[int, _Due]:
+        """By the number of the hop: where `Hop.due` is counted."""
+        schema, slices = snapshot.schema, snapshot.topology.relations
+        tables = [layout.name for layout in schema.tables]
+        out = {}
+        for h, step in enumerate(self._walk.steps):
+            relation = schema.relations[step.relation]
+            found = schema.extension(relation) if relation.name in lags else None
+            if found is not None:
+                part = slices[schema.relations.index(found[1])]
+                table = tables.index(found[1].target)
+                out[h] = _Due(lags[relation.name], table, part.link_start, part.offset_start)
+        return out
+
+    def _count_due(self, h: int, frontier: Frontier, times: Int64Array) -> Int32Array | None:
+        if h not in self._due:
+            return None
+        at = self._due[h]
+        links, offsets, _, clocks, buckets, windows = self._graph
+        out = np.empty((frontier.rows.size, windows.size), np.int32)
+        due.count_due(
+            read_only(times), self._options[0], at.lag, self._time_window, windows,
+            clocks[at.table], buckets, read_only(frontier.rows), read_only(frontier.seed), links,
+            offsets, at.link_start, at.offset_start, out,
+        )  # fmt: skip
+        return out
 
     def _remember(self, num_seeds: int, num_nodes: int, num_facts: int) -> None:
         """Size the next call by the largest so far. Only a hint: threads may overwrite it."""

@@ -114,6 +114,9 @@ class TrainerConfig(Value):
     for those it does not name. For multilabel tasks the weight is that of a label that is there."""
     channels: Positive = 128
     """Width of encoders, layers and head."""
+    strict_receptive_field: bool = True
+    """Whether a repeated link task whose layers do not span the schema is refused. What a source
+    has met is read exactly at any depth, so False, a warning, costs little."""
     gnn_layers: Positive | None = None
     """Message-passing layers. None: one per fanout. At most one per fanout."""
     fanouts: tuple[Positive, ...] = (128, 64)
@@ -160,9 +163,13 @@ class TrainerConfig(Value):
     """Whether the sum of a relation's messages is given beside `conv_aggregation`."""
     count_features: bool = True
     """Whether a node knows how many rows of each relation are visible and how old the newest is."""
-    count_windows_h: tuple[Hours, ...] = (6.0, 24.0, 168.0, 720.0, 8760.0)
+    count_windows_h: tuple[Hours, ...] = (1.0, 3.0, 6.0, 24.0, 168.0, 720.0, 8760.0)
     """Hours before the seed's time within which `count_features` counts too, ascending. Empty: only
     all that is visible is counted."""
+    due_features: bool = True
+    """Whether the counts within `count_windows_h` of an inherited link are compared with how many
+    rows there should be by now, given how long they usually take: flights due against flights
+    departed."""
     backtrack: bool = False
     """Whether a row reached through a foreign key follows that key back to where it came from."""
     age_features: bool = True

@@ -52,7 +52,8 @@ def check_receptive_field(dataset: DatasetSpec, config: TrainerConfig) -> tuple[
         it, rounded up: its two towers meet in the middle.
 
     Raises:
-        ValidationError: A repeated link task looks less far than the diameter less one hop.
+        ValidationError: A repeated link task looks less far than the diameter less one hop, and
+            `config.strict_receptive_field` is on; off, it is warned of too.
     """
     found, task_type = find_diameter(dataset.tables), dataset.task.task_type
     needed = found.hops
@@ -70,8 +71,11 @@ def check_receptive_field(dataset: DatasetSpec, config: TrainerConfig) -> tuple[
         f"{task_type.value} task should look {needed} hops far, but TrainerConfig has {has}; set "
         f"{_remedy(config, needed)}"
     )
-    if task_type is TaskType.REPEATED_LINK_PREDICTION:
-        raise ValidationError(f"The receptive field is too small: {message}.")
+    if task_type is TaskType.REPEATED_LINK_PREDICTION and config.strict_receptive_field:
+        raise ValidationError(
+            f"The receptive field is too small: {message}; or set strict_receptive_field=False, "
+            "since what a source has met is read exactly at any depth."
+        )
     return (f"what lies farther than {config.num_layers} hops is not seen: {message}",)
 
 

@@ -161,7 +161,13 @@ class LinkRanker:
         loader = BatchLoader(
             self._snapshot,
             _Destinations(rows, times),
-            make_sampler(self._snapshot, self._dataset, self._config, entity=1),
+            make_sampler(
+                self._snapshot,
+                self._dataset,
+                self._config,
+                lags=self._model.spec.lags,
+                entity=1,
+            ),
             batch_size=self._batch_size,
             num_workers=self._ranks.num_ranks,
             rank=self._ranks.rank,
@@ -191,6 +197,7 @@ class LinkRanker:
             self._config,
             rows,
             paths=self._model.spec.paths,
+            lags=self._model.spec.lags,
             candidates="history" if vectors is None else "none",
             batch_size=self._batch_size,
             ranks=self._ranks,

@@ -104,6 +104,7 @@ class LinkTrainingJob(TrainingJob):
             self.dataset,
             config,
             paths=self.model.paths,
+            lags=self.model.lags,
             candidates="sampled",
             ranks=ranks,
         )

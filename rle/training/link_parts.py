@@ -11,7 +11,7 @@ from rle.training.node_job import make_sampler
 from rle.values import TaskType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rle.graph.snapshot import Snapshot
     from rle.sampling.link_loader import CandidateKind, LinkRows
@@ -27,6 +27,7 @@ def make_link_loader(
     split: LinkRows,
     *,
     paths: Sequence[tuple[int, ...]],
+    lags: Mapping[str, int],
     candidates: CandidateKind,
     batch_size: int,
     ranks: Ranks,
@@ -41,6 +42,7 @@ def make_link_loader(
         config: How neighbours and negatives are sampled.
         split: The rows.
         paths: The model's history paths.
+        lags: The model's: what usually comes how long after what; see `NeighborSampler`.
         candidates: What sources are weighed against; see `LinkLoader`.
         batch_size: Sources per step, over all ranks.
         ranks: Who shares the rows.
@@ -64,8 +66,8 @@ def make_link_loader(
         snapshot,
         split,
         target=target,
-        source_sampler=make_sampler(snapshot, dataset, config),
-        target_sampler=make_sampler(snapshot, dataset, config, entity=1),
+        source_sampler=make_sampler(snapshot, dataset, config, lags=lags),
+        target_sampler=make_sampler(snapshot, dataset, config, lags=lags, entity=1),
         reader=HistoryReader(
             snapshot,
             source=source,

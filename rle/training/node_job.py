@@ -27,6 +27,8 @@ from rle.training.protocols import Parts
 from rle.values import Split
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from rle.sampling.epochs import EpochLoader
@@ -96,7 +98,7 @@ class NodeTrainingJob(TrainingJob):
         """Open the snapshot and both splits and make the model, alike on every rank."""
         snapshot = Snapshot.open(self.snapshot)
         splits = {split: SeedArrays.load(self._place(split)) for split in TRAINED_ON}
-        sampler = make_sampler(snapshot, self.dataset, self.config)
+        sampler = make_sampler(snapshot, self.dataset, self.config, lags=self.model.lags)
         loaders = {
             split: self._loader(split, rows, snapshot, sampler, ranks)
             for split, rows in splits.items()
@@ -172,7 +174,12 @@ def wrap_remarks(loader: EpochLoader[Any]) -> tuple[str, ...]:
 
 
 def make_sampler(
-    snapshot: Snapshot, dataset: DatasetSpec, config: TrainerConfig, *, entity: int = 0
+    snapshot: Snapshot,
+    dataset: DatasetSpec,
+    config: TrainerConfig,
+    *,
+    lags: Mapping[str, int],
+    entity: int = 0,
 ) -> NeighborSampler:
     """Return the sampler that training, validation and prediction share.
 
@@ -180,6 +187,7 @@ def make_sampler(
         snapshot: The graph.
         dataset: Whose task it is.
         config: How neighbours are sampled.
+        lags: The model's: what usually comes how long after what; see `NeighborSampler`.
         entity: Which of the task's entities is at the root; 1 for the targets of a link task.
     """
     return NeighborSampler(
@@ -192,6 +200,7 @@ def make_sampler(
         seed=config.seed,
         newest=config.newest_children,
         windows=config.windows,
+        lags=lags,
         backtrack=config.backtrack,
         time_window=config.time_window_ns,
     )

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from rle.graph.store import NULL_TIME
+from rle.ingest.stats import MAX_LAG, median_lag
+from tests.graph.test_inherit import airline
 from tests.graph.tiny import build, dataset, table_spec
 
 if TYPE_CHECKING:
@@ -62,3 +65,17 @@ def test_a_bound_before_everything_leaves_nothing(tmp_path: Path) -> None:
     assert stats.num_rows == 0
     assert stats.categories[0].values == ()
     assert stats.numbers[0].std == 1.0
+
+
+def test_the_lag_of_an_extension_is_the_median_over_visible_rows(tmp_path: Path) -> None:
+    # Published at 1, 2, 3; left at 102, 101, 100: lags 101, 99 and 97.
+    snapshot = build(airline(tmp_path, departed=[12, 11, 10]), tmp_path / "snapshots")
+    lags = {until: snapshot.stats(until=until).lags for until in (99, 101, None)}
+    assert {lag.relation for lag in lags[None]} == {"departures.flight>origin:children"}
+    assert {until: lag.median for until, (lag,) in lags.items()} == {99: 0, 101: 98, None: 99}
+
+
+def test_a_lag_is_never_negative_and_fits_beside_any_window() -> None:
+    first, last = np.array([5, 5, NULL_TIME]), np.array([1, NULL_TIME, 9])
+    assert median_lag("r", first, last).median == 0
+    assert median_lag("r", np.array([-(2**63) + 1]), np.array([2**63 - 2])).median == MAX_LAG

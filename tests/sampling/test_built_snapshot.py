@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from rle.graph.snapshot import Snapshot
 from rle.sampling.features import gather
 from rle.sampling.sampler import NeighborSampler
+from tests.graph.test_inherit import airline
 from tests.graph.tiny import build, dataset, table_spec
 from tests.sampling.graphs import Source, build_graph
 from tests.sampling.reference import ReferenceSampler
@@ -73,3 +75,38 @@ def test_trees_over_a_built_snapshot_equal_the_reference(tmp_path: Path) -> None
     ids = snapshot.tables["calls"].keys("id").to_numpy()[batch.tables["calls"].rows]
     lengths = calls["length"].to_numpy()[ids].astype(np.float32)
     assert batch.tables["calls"].numbers[:, 0].tolist() == lengths.tolist()
+
+
+@pytest.mark.parametrize("time_window", [None, 4])
+@pytest.mark.parametrize("inclusive", [False, True])
+def test_rows_due_are_those_extended_that_much_earlier(
+    tmp_path: Path, inclusive: bool, time_window: int | None
+) -> None:
+    snapshot = build(airline(tmp_path, departed=[12, 11, 10]), tmp_path / "snapshots")
+    lag, windows, times = 2, [1, 2, 10], list(range(9))
+    trees = NeighborSampler(
+        snapshot,
+        entity_table="airports",
+        fanouts=[2],
+        strategy="last",
+        inclusive=inclusive,
+        seed=1,
+        windows=windows,
+        lags={"departures.flight>origin:children": lag},
+        time_window=time_window,
+    ).sample(
+        np.zeros(len(times), np.int32),
+        np.array(times, np.int64),
+        epoch=0,
+        positions=np.arange(len(times)),
+    )
+    (hop,) = [h for h in trees.hops if h.due is not None]
+    assert snapshot.schema.relations[hop.relation].target == "departures"
+    # Airport A is row 0; its flights were published at 1 and 3.
+    reach = [min(lag + w, time_window or 100) for w in windows]
+    expected = [
+        [sum(t + inclusive - r <= at < t + inclusive - lag for at in (1, 3)) for r in reach]
+        for t in times
+    ]
+    assert hop.due is not None
+    assert hop.due.tolist() == expected

@@ -142,6 +142,9 @@ def test_a_repeated_link_task_is_refused_below_the_diameter_less_one(num_tables:
             check(num_tables, kind, fanouts=[9] * (enough - 1))
         assert isinstance(caught.value, ValidationError)
         assert f"should look {enough} hops far" in str(caught.value)
+        fanouts = [9] * (enough - 1)
+        (warning,) = check(num_tables, kind, fanouts=fanouts, strict_receptive_field=False)
+        assert f"should look {enough} hops far" in warning
 
 
 def test_fanouts_are_padded_by_halving_down_to_one():

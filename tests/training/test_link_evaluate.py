@@ -49,7 +49,7 @@ def by_row(blocks, name):
 
 def trees(world, entity, rows, times, positions):
     _, snapshot, spec, config, _ = world
-    sampler = make_sampler(snapshot, spec, config, entity=entity)
+    sampler = make_sampler(snapshot, spec, config, lags={}, entity=entity)
     drawn = sampler.sample(
         np.array(rows, np.int32), np.array(times), epoch=0, positions=np.array(positions)
     )

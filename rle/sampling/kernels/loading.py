@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numba import types
 
-from rle.sampling.kernels import rows, trees
+from rle.sampling.kernels import due, rows, trees
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +49,10 @@ def load() -> None:
         rows.distinct_rows: (nodes, i64, array_type(i32), array_type(i32)),
         rows.days_before: (nodes, nodes, times, times, array_type(types.float32)),
     }
+    kernels[due.count_due] = (
+        times, i64, i64, i64, times, graph[5], graph[4], nodes, nodes, *graph[:2], i64, i64,
+        array_type(i32, 2),
+    )  # fmt: skip
     compile_once(kernels)
 
 

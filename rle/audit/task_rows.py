@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rle.errors import DataError
 from rle.graph.task_table import END_OF_TIME
@@ -60,7 +61,7 @@ class TaskRows:
         assert self.labels is not None
         if not is_list(self.labels.type):
             return np.arange(len(self.labels)), self.labels
-        owner = pa.compute.list_parent_indices(self.labels).to_numpy(zero_copy_only=False)
+        owner = pc.list_parent_indices(self.labels).to_numpy(zero_copy_only=False)
         return owner.astype(np.int64), self.labels.flatten()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,11 +14,10 @@ from rle.inference.model_folder import MANIFEST, WEIGHTS, load_manifest
 from rle.runs.folders import home, make_home, model_folder
 from rle.runs.registry import Registry
 from rle.runs.tracking import MODEL_ARTIFACT
+from rle.runs.trained import check_run_id
 
 if TYPE_CHECKING:
     from rle.spec.predict_request import PredictRequest
-
-RUN_ID = re.compile(r"[\w-]+", re.ASCII)
 
 
 def find_model(request: PredictRequest) -> tuple[Path, str]:
@@ -57,8 +55,7 @@ def model_of_run(run_id: str, registry: Registry | None = None) -> Path:
         UnknownNameError: There is no such run.
         ModelManagerError: The run holds no model.
     """
-    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
-        raise ValidationError(f"model_run_id must be the id of a run in MLflow, not {run_id!r}.")
+    check_run_id(run_id)
     folder = model_folder(run_id)
     if not (folder / MANIFEST).exists():
         registry = registry or Registry()

@@ -30,6 +30,7 @@ from rle.runs.trained import (
     TrainedModel,
     check_names,
     check_new,
+    check_run_id,
 )
 from rle.values import Split
 
@@ -292,6 +293,7 @@ class Registry:
     def _run(self, run_id: str) -> Run:
         from mlflow.exceptions import MlflowException
 
+        check_run_id(run_id)
         try:
             run = self._client.get_run(run_id)
         except MlflowException as error:

@@ -12,6 +12,7 @@ from rle.values import Value
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_RUN_ID = re.compile(r"[\w-]+", re.ASCII)
 _MODEL_NAME = re.compile(r"[^/:'\"\s](?:[^/:'\"]*[^/:'\"\s])?")
 _ALIAS = re.compile(r"(?!latest$|v?\d+$)[\w-]+", re.ASCII)
 
@@ -53,6 +54,12 @@ class RegisteredVersion(Value):
     def registered_model_key(self) -> str:
         """Name and version in one text: "churn.1"."""
         return f"{self.name}.{self.version}"
+
+
+def check_run_id(run_id: str) -> None:
+    """Raise ValidationError where a run cannot have this id, which becomes a folder's name too."""
+    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+        raise ValidationError(f"model_run_id must be the id of a run in MLflow, not {run_id!r}.")
 
 
 def check_names(name: str, alias: str | None) -> None:

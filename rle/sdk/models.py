@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rle.connectors.base import Connector
 from rle.errors import ValidationError
-from rle.inference.find_model import model_of_run
 from rle.runs.folders import model_folder
 from rle.runs.registry import Registry
 from rle.spec.predict_request import as_version
@@ -87,6 +86,8 @@ class ModelManager:
                 `version_name` is taken.
             ValidationError: A name is impossible.
         """
+        from rle.inference.find_model import model_of_run
+
         model_of_run(model_run_id, self._registry)
         version = self._registry.register(
             model_run_id, model_name, alias=version_name, comment=comment

@@ -6,6 +6,8 @@ Apart from `metrics`, because importing torchmetrics takes seconds that only one
 # Shapes: N rows of a split, C classes.
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-THRESHOLD = 0.5
-"""A class is predicted where its probability is above this."""
+THRESHOLD = math.nextafter(0.5, 0.0)
+"""A class is predicted where its probability is above this: from 0.5 on, as `LabelCodec.decode` has
+it, so that a metric says of the prediction table what one finds in it."""
 
 
 def _per_class(name: str, one: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -76,10 +79,10 @@ FUNCTIONS: Mapping[TaskType, Mapping[str, Callable[[Tensor, Tensor], Tensor]]] =
     TaskType.BINARY_CLASSIFICATION: {
         "roc_auc": _auroc,
         "average_precision": _average_precision,
-        "accuracy": tm.classification.binary_accuracy,
-        "f1": tm.classification.binary_f1_score,
-        "precision": tm.classification.binary_precision,
-        "recall": tm.classification.binary_recall,
+        "accuracy": partial(tm.classification.binary_accuracy, threshold=THRESHOLD),
+        "f1": partial(tm.classification.binary_f1_score, threshold=THRESHOLD),
+        "precision": partial(tm.classification.binary_precision, threshold=THRESHOLD),
+        "recall": partial(tm.classification.binary_recall, threshold=THRESHOLD),
     },
     TaskType.MULTICLASS_CLASSIFICATION: {
         "macro_f1": _macro_f1,

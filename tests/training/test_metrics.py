@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import sklearn.metrics as sk
 import torch
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rle.errors import DataError, TrainingError, UnknownNameError
+from rle.ingest.labels import LabelCodec
 from rle.spec.metric import METRICS, EvaluationMetric
 from rle.training.metric_functions import FUNCTIONS
 from rle.training.metrics import check_labels, compute
@@ -21,10 +23,10 @@ MULTILABEL, REGRESSION = TaskType.MULTILABEL_CLASSIFICATION, TaskType.REGRESSION
 REFERENCE = {
     (BINARY, "roc_auc"): sk.roc_auc_score,
     (BINARY, "average_precision"): sk.average_precision_score,
-    (BINARY, "accuracy"): lambda y, p: sk.accuracy_score(y, p > 0.5),
-    (BINARY, "f1"): lambda y, p: sk.f1_score(y, p > 0.5, zero_division=0),
-    (BINARY, "precision"): lambda y, p: sk.precision_score(y, p > 0.5, zero_division=0),
-    (BINARY, "recall"): lambda y, p: sk.recall_score(y, p > 0.5, zero_division=0),
+    (BINARY, "accuracy"): lambda y, p: sk.accuracy_score(y, p >= 0.5),
+    (BINARY, "f1"): lambda y, p: sk.f1_score(y, p >= 0.5, zero_division=0),
+    (BINARY, "precision"): lambda y, p: sk.precision_score(y, p >= 0.5, zero_division=0),
+    (BINARY, "recall"): lambda y, p: sk.recall_score(y, p >= 0.5, zero_division=0),
     (MULTICLASS, "macro_f1"): lambda y, p: sk.f1_score(y, p.argmax(1), average="macro"),
     (MULTICLASS, "micro_f1"): lambda y, p: sk.f1_score(y, p.argmax(1), average="micro"),
     (MULTICLASS, "accuracy"): lambda y, p: sk.accuracy_score(y, p.argmax(1)),
@@ -37,10 +39,10 @@ REFERENCE = {
         y, p, average="micro"
     ),
     (MULTILABEL, "multilabel_precision_macro"): lambda y, p: sk.precision_score(
-        y, p > 0.5, average="macro", zero_division=0
+        y, p >= 0.5, average="macro", zero_division=0
     ),
     (MULTILABEL, "multilabel_precision_micro"): lambda y, p: sk.precision_score(
-        y, p > 0.5, average="micro", zero_division=0
+        y, p >= 0.5, average="micro", zero_division=0
     ),
     (REGRESSION, "rmse"): sk.root_mean_squared_error,
     (REGRESSION, "mae"): sk.mean_absolute_error,
@@ -56,7 +58,8 @@ def random_split(task_type: TaskType, num_rows: int, seed: int) -> tuple[np.ndar
         labels = rng.normal(size=num_rows).astype(np.float32) * 10 + 50
         return np.round(labels + rng.normal(size=num_rows)).astype(np.float32), labels
     if task_type is MULTICLASS:
-        scores = rng.dirichlet(np.ones(5), size=num_rows).astype(np.float32)
+        counts = rng.integers(0, 4, (num_rows, 5)) + np.array([0, 0, 1, 0, 0])
+        scores = (counts / counts.sum(1, keepdims=True)).astype(np.float32)
         labels = np.where(
             rng.random(num_rows) < 0.5, scores.argmax(1), rng.integers(0, 5, num_rows)
         )
@@ -100,6 +103,24 @@ def test_roc_auc_is_the_share_of_ordered_pairs_and_a_tie_is_half(rows):
     expected = np.mean((gaps > 0) + 0.5 * (gaps == 0))
     got = compute(metric, BINARY, torch.from_numpy(scores), torch.from_numpy(labels))
     assert got == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("task_type", [BINARY, MULTICLASS, MULTILABEL])
+def test_a_metric_counts_what_the_prediction_table_says(task_type):
+    scores, labels = random_split(task_type, 500, seed=7)
+    several = {BINARY: [0, 1], MULTICLASS: [*range(5)], MULTILABEL: [[0, 1, 2, 3]]}
+    codec = LabelCodec.fit(task_type, pa.array(several[task_type]))
+    said = codec.decode(scores.reshape(500, -1)).to_pylist()
+    assert (scores == 0.5).any() or task_type is MULTICLASS
+    if task_type is MULTILABEL:
+        hits = [labels[i, c] for i, classes in enumerate(said) for c in classes]
+        name, expected = "multilabel_precision_micro", np.mean(hits)
+    else:
+        name, expected = "accuracy", np.mean(np.array(said) == labels)
+    found = compute(
+        EvaluationMetric(name), task_type, torch.from_numpy(scores), torch.from_numpy(labels)
+    )
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_binary_scores_may_be_a_column_or_two_classes():

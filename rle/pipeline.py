@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from rle.baseline.beside import Beside
+from rle.baseline.report import BaselineReport
 from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
 from rle.inference.model_folder import ModelManifest, load_model, save_model
@@ -79,6 +81,8 @@ class FitResult(Measured):
     """PNG of losses and metric over epochs."""
     snapshot: Path
     """Folder of the graph it was trained on."""
+    baseline: BaselineReport | None = None
+    """What LightGBM reaches on the same rows; None where it was not asked for."""
 
 
 class FitPredictResult(Measured):
@@ -89,13 +93,19 @@ class FitPredictResult(Measured):
 
 
 def fit(
-    dataset: DatasetSpec | HasSpec, config: TrainerConfig, *, on_event: OnEvent | None = None
+    dataset: DatasetSpec | HasSpec,
+    config: TrainerConfig,
+    *,
+    baseline: bool = False,
+    on_event: OnEvent | None = None,
 ) -> FitResult:
     """Train on the train split, keep the weights that are best on the validation split.
 
     Args:
         dataset: Tables and a task with train and validation tables.
         config: How.
+        baseline: Whether LightGBM on automatic aggregates is measured beside the model, and which
+            of the two is better is said; see docs/baseline.md.
         on_event: Told of everything that happens, in this thread. None: warnings are printed.
 
     Raises:
@@ -104,10 +114,12 @@ def fit(
     """
     spec = _spec_of(dataset)
     _check_config(config)
+    beside = Beside(spec, baseline=baseline)
+    beside.check()
     codec, warnings = check_before_training(spec, config, needs_test=False)
     params = config.model_dump(mode="json")
     with tracked(spec, params=params, job="train", on_event=on_event) as run:
-        return _train(spec, config, codec, warnings, run)
+        return _train(spec, config, codec, warnings, run, beside)
 
 
 def fit_predict(
@@ -121,6 +133,7 @@ def fit_predict(
     flatten_output: bool = False,
     compute_test_metrics: bool = False,
     overwrite_results: bool = False,
+    baseline: bool = False,
     on_event: OnEvent | None = None,
 ) -> FitPredictResult:
     """Train, then predict the test split into tables, in one run. See `fit` and `predict`."""
@@ -136,11 +149,13 @@ def fit_predict(
         overwrite_results=overwrite_results,
     )
     plan = plan_request(request, spec, config.connector)
+    beside = Beside(spec, baseline=baseline)
+    beside.check()
     codec, warnings = check_before_training(spec, config, needs_test=True)
     check_output(request, spec)
     params = config.model_dump(mode="json")
     with tracked(spec, params=params, job="train_inference", on_event=on_event) as run:
-        trained = _train(spec, config, codec, warnings, run)
+        trained = _train(spec, config, codec, warnings, run, beside)
         predicted = _predict(trained.model_folder, spec, plan, request, run.tell)
         for name, value in predicted.test_metrics.items():
             run.tell(MetricEvent(name=metric_name(Split.TEST, name), value=value, step=0))
@@ -250,11 +265,13 @@ def _train(
     codec: LabelCodec | None,
     warnings: Sequence[str],
     run: TrackedRun,
+    beside: Beside,
 ) -> FitResult:
     for warning in warnings:
         run.tell(WarningEvent(message=warning))
     snapshot = _build(spec, config, run.tell)
     _report(snapshot, run.tell)
+    rival = beside.measure(snapshot, codec, config, run.tell)
     job = make_job(spec, config, snapshot, labels=codec, folder=run.folder / "training")
     metric = spec.task.metric
     with torch_threads(config):
@@ -270,6 +287,7 @@ def _train(
     run.tracker.log_file(curve)
     run.tracker.log_model(folder, spec_version=str(manifest.format))
     _tell_best(metric, trained.best, run)
+    beside.conclude(rival, validation=trained.best.value, tell=run.tell)
     run.tell(ArtifactEvent(name="model", location=str(folder)))
     run.tell(ArtifactEvent(name="training_curve", location=str(curve)))
     return FitResult(
@@ -284,6 +302,7 @@ def _train(
         training_seconds=trained.seconds,
         training_curve=curve,
         snapshot=snapshot.path,
+        baseline=rival and rival.report,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rle.baseline.boost import require_lightgbm
+from rle.baseline.link import fit_link_heuristics
 from rle.baseline.node import fit_node_baseline
 from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rle.baseline.report import BaselineReport
-    from rle.graph.snapshot import Snapshot
     from rle.spec.dataset import DatasetSpec
 
     OnProgress = Callable[[str, int, int], None]
@@ -36,10 +36,12 @@ def run_baseline(
     on_progress: OnProgress | None = None,
 ) -> BaselineReport:
     """Train and measure the baseline; see `rle.Dataset.baseline`."""
-    require_lightgbm()
     tell = on_progress or (lambda stage, done, of: None)
     check_task_splits(spec)
-    codec = None if isinstance(spec.task, LinkTaskSpec) else fit_codec(spec)
+    codec = None
+    if not isinstance(spec.task, LinkTaskSpec):
+        require_lightgbm()
+        codec = fit_codec(spec)
     if text_embedder is None:
         spec = without_text(spec)
     snapshot = build_snapshot(
@@ -49,36 +51,9 @@ def run_baseline(
         num_workers=0,
         on_progress=tell,
     )
-    return measure_baseline(spec, snapshot, codec, seed=seed, on_progress=tell)
-
-
-def measure_baseline(
-    spec: DatasetSpec,
-    snapshot: Snapshot,
-    codec: LabelCodec | None,
-    *,
-    seed: int,
-    time_window: int | None = None,
-    on_progress: OnProgress,
-) -> BaselineReport:
-    """Train and measure the baseline of a node or link task on a graph that is there.
-
-    Args:
-        spec: With training and validation tables.
-        snapshot: The graph of its tables.
-        codec: Of a node task's labels.
-        seed: Of the draws of rows and features.
-        time_window: Nanoseconds before a row's time beyond which nothing is visible.
-        on_progress: Called with a stage, steps done and steps in all.
-    """
     if codec is None:
-        raise ValidationError(
-            f"Task {spec.task.name!r} is a {spec.task.task_type.value} task; the baseline is for "
-            "node tasks."
-        )
-    return fit_node_baseline(
-        spec, snapshot, codec, seed=seed, time_window=time_window, on_progress=on_progress
-    ).report
+        return fit_link_heuristics(spec, snapshot, on_progress=tell)
+    return fit_node_baseline(spec, snapshot, codec, seed=seed, on_progress=tell).report
 
 
 def check_task_splits(spec: DatasetSpec) -> None:

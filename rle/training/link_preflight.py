@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from rle.spec.dataset import DatasetSpec
     from rle.spec.task import LinkTaskSpec
 
-NODE_SETTINGS = ("class_weights", "clamp")
-"""Settings that say nothing to a link task, and are None unless someone sets them."""
-
 
 def check_links(
     dataset: DatasetSpec, task: LinkTaskSpec, config: TrainerConfig, splits: Sequence[Split]
@@ -42,12 +39,9 @@ def check_links(
     """
     for split in splits:
         check_link_split(dataset.connector, task, split)
-    warnings = [
-        f"TrainerConfig.{name} has no effect on a {task.task_type.value} task"
-        for name in NODE_SETTINGS
-        if getattr(config, name) is not None
-    ]
     _check_met(dataset, task, config)
+    unused = f"TrainerConfig.clamp has no effect on a {task.task_type.value} task"
+    warnings = (unused,) if config.clamp is not None else ()
     return (*warnings, *_check_targets(dataset, task))
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rle.audit.findings import Finding, FindingKind, Severity
-from rle.spec.infer import is_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from rle.audit.places import Children
     from rle.audit.task_rows import TaskRows
     from rle.graph.snapshot import Snapshot
     from rle.spec.dataset import DatasetSpec
@@ -37,12 +37,25 @@ def check_entities(
         yield from _check(spec, snapshot, found, 1, rows, found.times[owner[valid]])
 
 
-def count_empty(found: TaskRows) -> int:
-    """Return how many rows of a link task have an empty list of targets."""
-    if found.labels is None or not is_list(found.labels.type):
-        return 0
-    owner, _ = found.targets()
-    return len(found.keys) - int(np.unique(owner).size)
+@dataclass(slots=True)
+class FirstSeen:
+    """Takes children one by one; counts seeds that no visible row refers to."""
+
+    _has_history: NDArray[np.bool_] | None = None
+
+    def add(self, found: Children) -> None:
+        """Look at one relation; only those that lead from the entity's own row count."""
+        if not found.is_own:
+            return
+        has_rows = found.count > 0
+        known = self._has_history
+        self._has_history = has_rows if known is None else known | has_rows
+
+    def notes(self) -> Iterator[str]:
+        """Say how many seeds have no history. That is no fault: flights have none."""
+        if self._has_history is not None:
+            share = 1.0 - float(self._has_history.mean())
+            yield f"{share:.1%} of the sampled task rows have no earlier row in any child table."
 
 
 def _check(

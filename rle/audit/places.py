@@ -81,7 +81,12 @@ class Children:
     count: Int64Array
     """int64 [S], all of them."""
     members: Int32Array
-    """int32 [S, MEMBERS], the newest of them, -1 behind the last; none at a second hop."""
+    """int32 [S, MEMBERS], the newest of them, -1 behind the last; [S, 0] at a second hop."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether they are children of the entity's own row."""
+        return bool(self.members.shape[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def probes_of(found: Place | Children, snapshot: Snapshot, seeds: Seeds) -> Iter
             found.table, None, found.path, found.basis, 1, found.count.astype(np.float64),
             is_code=False, has_row=np.ones(found.count.size, np.bool_),
         )  # fmt: skip
-        if found.members.shape[1]:
+        if found.is_own:
             yield from _of_members(found, snapshot)
         return
     reader = _Reader(found, snapshot, seeds)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rle.audit.alive import check_entities
+from rle.audit.alive import FirstSeen, check_entities
 from rle.audit.clocks import SameDay, check_zones, daily_tables
 from rle.audit.findings import AuditReport, Finding, sorted_findings
 from rle.audit.future import FutureValues
@@ -77,6 +79,28 @@ def audit_dataset(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Checks that see every place on the way, whether or not there are labels."""
+
+    future: FutureValues
+    same_day: SameDay
+    first_seen: FirstSeen
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> _Watch:
+        """Begin to watch."""
+        return cls(FutureValues(snapshot), SameDay(daily_tables(snapshot)), FirstSeen())
+
+    def add(self, found: Place | Children, seeds: Seeds) -> None:
+        """Look at one place, or at the children that one relation leads to."""
+        if isinstance(found, Children):
+            self.same_day.add(found)
+            self.first_seen.add(found)
+        else:
+            self.future.add(found, seeds)
+
+
 class _Audit:
     """One audit under way."""
 
@@ -104,25 +128,17 @@ class _Audit:
         self, snapshot: Snapshot, splits: Mapping[Split, TaskRows]
     ) -> Iterator[Finding]:
         """Walk from the sampled task rows; measure what every column there says of the label."""
-        daily = daily_tables(snapshot)
-        walker = Surroundings(snapshot, inclusive=self._spec.task.current_time, daily=daily)
-        future, same_day = FutureValues(snapshot), SameDay(daily)
-        entity = self._spec.entities[0][0]
+        watch = _Watch.of(snapshot)
         lows: dict[tuple[str, str | None, Basis], float] = {}
         for max_depth, max_rows in ((0, OWN_ROWS * self._max_rows), (2, self._max_rows)):
             seeds, checks = self._seeds(splits, max_rows)
             if seeds.rows.size == 0:
                 self.notes.append("No task row has a known entity and a label; none was looked at.")
                 return
-            stage = "own rows" if max_depth == 0 else "surroundings"
-            for step, found in enumerate(walker.walk(entity, seeds, max_depth=max_depth)):
+            stage = "surroundings" if max_depth else "own rows"
+            for step, found in enumerate(self._walk(snapshot, watch, seeds, max_depth)):
                 self._tell(stage, step, step + 1)
-                if max_depth and not step:
-                    continue  # the own row has been seen
-                if isinstance(found, Children):
-                    same_day.add(found)
-                else:
-                    future.add(found, seeds)
+                watch.add(found, seeds)
                 if checks is not None:
                     for probe in self._probes(found, snapshot, seeds):
                         checks.add(probe)
@@ -132,9 +148,19 @@ class _Audit:
                 self.notes.append(
                     f"{stage}: {seeds.rows.size:,} task rows, {checks.num_tried} columns."
                 )
-        yield from future.findings(lows)
-        yield from same_day.findings(self._spec, lows)
-        self.notes += same_day.notes()
+        yield from watch.future.findings(lows)
+        yield from watch.same_day.findings(self._spec, lows)
+        self.notes += [*watch.first_seen.notes(), *watch.same_day.notes()]
+
+    def _walk(
+        self, snapshot: Snapshot, watch: _Watch, seeds: Seeds, max_depth: int
+    ) -> Iterator[Place | Children]:
+        """Yield the own row alone, or everything but it: it is read for more task rows."""
+        walker = Surroundings(
+            snapshot, inclusive=self._spec.task.current_time, daily=watch.same_day.daily
+        )
+        found = walker.walk(self._spec.entities[0][0], seeds, max_depth=max_depth)
+        return itertools.islice(found, 1 if max_depth else 0, None)
 
     def _probes(self, found: Place | Children, snapshot: Snapshot, seeds: Seeds) -> Iterator[Probe]:
         yield from probes_of(found, snapshot, seeds)

@@ -6,7 +6,7 @@ CODE := rle tests benchmarks examples
 # Exact versions; torch goes first, alone, because it is by far the largest.
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
-BENCHMARKS ?= sampling ingest train
+BENCHMARKS ?= sampling ingest train link
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-cluster check fmt bench quality clean

@@ -7,7 +7,7 @@ from datetime import timedelta
 import duckdb
 import pytest
 
-from rle import DuckDBConnector, LinkTask, ValidationError
+from rle import DuckDBConnector, LinkTask, NodeTask, ValidationError
 from rle.audit.findings import FindingKind, Severity
 from rle.sdk.dataset import Dataset
 from rle.testing.shop import make_shop
@@ -197,3 +197,24 @@ def test_too_small_a_sample_is_refused(shop_db):
     dataset = shop_dataset(DuckDBConnector(database=str(shop_db)), tables=CUSTOMERS)
     with pytest.raises(ValidationError, match="max_rows must be 100 or more"):
         dataset.audit(max_rows=10)
+
+
+def test_data_without_any_time_are_audited_for_the_rest(tmp_path):
+    connector = shop(tmp_path, "UPDATE churn_train SET label = customer_id % 2",
+                     "UPDATE churn_validation SET label = customer_id % 2",
+                     "ALTER TABLE customers ADD status INTEGER",
+                     "UPDATE customers SET status = customer_id % 2 + 10")  # fmt: skip
+    customers = shop_table(connector, "customers")
+    customers.unset_time_column("joined_at")
+    task = NodeTask(
+        connector,
+        "churn",
+        {split: f"shop.main.churn_{split}" for split in ("train", "validation")},
+        "customer_id",
+        "customers",
+        "label",
+        "binary_classification",
+    )
+    report = Dataset(connector, "shop", [customers], task).audit()
+    assert {f.place for f in report.at_least(Severity.HIGH)} >= {"customers.status"}
+    assert not report.of(FindingKind.SPLIT_ORDER)

@@ -16,6 +16,7 @@ from rle.runs.events import WarningEvent
 from rle.runs.stage import StageProgress
 from rle.training.link_evaluate import LinkRanker, targets_of
 from rle.training.link_metrics import LinkMeter
+from rle.training.link_rows import target_remarks
 from rle.training.ranks import Ranks
 from rle.values import Split
 
@@ -44,6 +45,8 @@ def answer_links(
         dataset.connector, dataset, Split.TEST, snapshot, with_targets=question.with_labels
     )
     tell_unknown(split, question)
+    for remark in target_remarks(split):
+        question.on_event(WarningEvent(message=remark))
     k = dataset.task.metric.eval_at_k or model.spec.k
     ranker = LinkRanker(
         model,
@@ -56,9 +59,9 @@ def answer_links(
         ranks=Ranks(device=question.device),
         on_step=StageProgress("predict", question.on_event),
     )
-    remark = ranker.remark()
-    if remark is not None:
-        question.on_event(WarningEvent(message=remark))
+    moments = ranker.remark()
+    if moments is not None:
+        question.on_event(WarningEvent(message=moments))
     table, key, _, _ = dataset.entities[1]
     keys, destinations = KeyColumns.of(dataset, split), snapshot.tables[table].keys(key)
     make = ItemColumns if question.flatten_output else ListColumns

@@ -57,13 +57,21 @@ def targets_of_row(split: LinkSplitRows, row: int) -> NDArray[np.int32]:
 
 
 def split_remarks(split: LinkSplitRows) -> list[str]:
-    """What the user should know about the rows of a split."""
-    table, remarks = f"the {split.split.value} table", []
+    """What the user should know about the rows of a split that is trained on."""
+    remarks = target_remarks(split)
     if split.num_unknown:
-        remarks.append(
-            f"{split.num_unknown} of {split.rows.size} rows of {table} name a source that is not "
-            f"in the graph, such as {split.example_unknown!r}; they are left out."
+        unknown = (
+            f"{split.num_unknown} of {split.rows.size} rows of the {split.split.value} table name "
+            f"a source that is not in the graph, such as {split.example_unknown!r}; they are left "
+            "out."
         )
+        remarks.insert(0, unknown)
+    return remarks
+
+
+def target_remarks(split: LinkSplitRows) -> list[str]:
+    """What the user should know about the targets of a split."""
+    table, remarks = f"the {split.split.value} table", []
     if split.num_unknown_targets:
         remarks.append(
             f"{split.num_unknown_targets} targets of {table} are not in the graph, such as "

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rle.errors import InternalError, ValidationError
+from rle.errors import InternalError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,18 +35,9 @@ def count_rows(config: TrainerConfig, snapshot: Snapshot, *, until: int) -> RowC
         config: The tables.
         snapshot: The graph that training reads.
         until: Time of the newest training row, nanoseconds; newer rows have no vector.
-
-    Raises:
-        ValidationError: A table has no key by which another snapshot could find its rows.
     """
     counts = []
     for name in config.shallow_embeddings_list:
-        if not snapshot.schema.table(name).key_columns:
-            raise ValidationError(
-                f"TrainerConfig.shallow_embeddings_list names table {name!r}, which has no key, so "
-                "its rows could not be found again at prediction. Give it a primary key, or leave "
-                "it out."
-            )
         store = snapshot.tables[name]
         seen = store.num_rows
         if store.times is not None:

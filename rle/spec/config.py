@@ -148,9 +148,11 @@ class TrainerConfig(Value):
     text_embedder: str = "model2vec-potion-base-4M"
     """A known embedder's name, or a path to a local model2vec or transformers folder."""
     id_awareness: bool = False
-    """Whether the seed is marked in its own tree, link prediction only."""
+    """Whether the nodes of a tree that are its own seed row are marked by a learnt vector; in a
+    link task those of the source's tree."""
     shallow_embeddings_list: tuple[str, ...] = ()
-    """Tables whose rows get a learnt vector each, link prediction only."""
+    """Tables whose rows get a learnt vector each, kept by key; rows that training did not see have
+    none."""
 
     weight_decay: Annotated[FiniteFloat, Field(ge=0.0)] = 0.5
     """Decay of the weights per step, times the learning rate, apart from the gradient (AdamW)."""
@@ -270,7 +272,8 @@ class TrainerConfig(Value):
 
         Raises:
             UnknownNameError: `shallow_embeddings_list` names a table that is not there.
-            ValidationError: It names an edge table, whose rows are no nodes; there are class
+            ValidationError: It names an edge table, whose rows are no nodes, or a table without
+                a key, whose rows could not be found again at prediction; there are class
                 weights but no classes, or a time window but no times.
         """
         if self.class_weights is not None and not dataset.task.task_type.is_classification:
@@ -289,6 +292,12 @@ class TrainerConfig(Value):
                 raise ValidationError(
                     f"TrainerConfig.shallow_embeddings_list names edge table {name!r}; its rows "
                     f"are edges, not nodes. Node tables: {nodes}."
+                )
+            if not dataset.table(name).key_columns:
+                raise ValidationError(
+                    f"TrainerConfig.shallow_embeddings_list names table {name!r}, which has no "
+                    "key, so its rows could not be found again at prediction. Give it a primary "
+                    "key, or leave it out."
                 )
 
     @property

@@ -46,8 +46,7 @@ def make_job(
 
     Raises:
         DataError: A training table cannot be read, or none of its rows is in the graph.
-        ValidationError: A table that is to have learnt vectors has no key; or met targets are to
-            be ranked, but no links lead to any.
+        ValidationError: Met targets are to be ranked, but no links lead to any.
     """
     if snapshot.path is None:
         raise InternalError("A training job needs a snapshot on disk.")

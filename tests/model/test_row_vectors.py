@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 import torch
 
-from rle.errors import ValidationError
 from rle.graph.keys import index_keys
 from rle.graph.schema import GraphSchema
 from rle.model.relational import RelationalModel
@@ -88,9 +87,6 @@ def test_rows_are_counted_up_to_the_newest_training_row():
     counted = count_rows(config, snapshot, until=30 * DAY)
     assert counted == (("items", 7), ("orders", int((times <= 30 * DAY).sum())))
     assert 0 < counted[1][1] < 60
-    config = config.replace(shallow_embeddings_list=("views",))
-    with pytest.raises(ValidationError, match="table 'views', which has no key"):
-        count_rows(config, snapshot, until=0)
 
 
 def test_a_model_adds_them_to_the_first_state_of_every_node_of_the_table():

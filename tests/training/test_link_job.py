@@ -26,6 +26,7 @@ from rle.training.link_evaluate import LinkRanker, measure_ranking
 from rle.training.link_job import LinkTrainingJob
 from rle.training.link_rows import load_split, save_split
 from rle.training.loop import fit
+from rle.training.preflight import check_before_training
 from rle.training.ranks import Ranks
 from rle.training.workers import run_training
 from rle.values import Split, TaskType
@@ -287,9 +288,11 @@ def test_targets_that_are_all_unknown_are_refused(world, tmp_path):
         run_training(job, on_event=lambda event: None)
 
 
-def test_rows_of_a_table_without_a_key_cannot_have_vectors(world, tmp_path):
+def test_rows_of_a_table_without_a_key_cannot_have_vectors(world):
+    spec = world[1][LINK]
+    config = make_config(spec, shallow_embeddings_list=("visits",))
     with pytest.raises(ValidationError, match="table 'visits', which has no key"):
-        town_job(world, tmp_path, shallow_embeddings_list=("visits",))
+        check_before_training(spec, config, needs_test=False)
 
 
 def test_a_split_survives_its_files(world, tmp_path):

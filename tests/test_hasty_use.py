@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rle import EvaluationMetric, TaskType
-from rle.errors import DataError, ValidationError
+from rle.errors import ValidationError
 from rle.pipeline import fit, fit_predict, predict
-from rle.runs.events import StatusEvent
+from rle.runs.events import StatusEvent, WarningEvent
 from tests.small_db import SmallDatabase
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ CREATE TABLE wider AS SELECT *, 1.5 AS tax FROM orders;
 CREATE TABLE narrower AS SELECT * EXCLUDE weight FROM orders;
 CREATE TABLE texts AS SELECT * REPLACE (weight::VARCHAR AS weight) FROM orders;
 CREATE TABLE churn_unlabelled AS SELECT * EXCLUDE label FROM churn_test;
-CREATE TABLE churn_partly AS SELECT * REPLACE (nullif(label, 1) AS label) FROM churn_test;
+CREATE TABLE churn_mixed AS SELECT * REPLACE (
+  CASE customer_id % 3 WHEN 0 THEN NULL WHEN 1 THEN 9 ELSE label END AS label) FROM churn_test;
 CREATE TABLE churn_other AS SELECT * REPLACE (label + 5 AS label) FROM churn_test;
 """
 
@@ -120,24 +121,50 @@ def test_another_entity_than_in_training_is_named(db, trained):
         ask(db, trained, db.dataset(task=task))
 
 
-@pytest.mark.parametrize(
-    ("test", "words"), [("churn_partly", "NULL labels"), ("churn_other", "no training row has")]
-)
-def test_bad_test_labels_are_found_before_training(db, trained, test, words):
-    dataset = db.dataset(task=db.task(task_data_source=sources(test)))
-    where = {"output_alias": "never", "output_config": db.output}
+def told(events: list[object]) -> str:
+    return "\n".join(event.message for event in events if isinstance(event, WarningEvent))
+
+
+def test_test_rows_without_a_usable_label_are_predicted_but_not_measured(db, trained):
+    # Every third label is missing and every third is of a class that training never saw.
+    dataset = db.dataset(task=db.task(task_data_source=sources("churn_mixed")))
     events: list[object] = []
-    with pytest.raises(DataError, match=words):
-        fit_predict(dataset, db.config(), on_event=events.append, **where)
-    with pytest.raises(DataError, match=words):
-        ask(db, trained, dataset, on_event=events.append)
-    assert not events
+    found = ask(db, trained, dataset, "mixed", compute_test_metrics=True, on_event=events.append)
+    assert "40 of 60 test rows are predicted but left out of the metrics" in told(events)
+    assert "20 without a label and 20 with a class that no training row has, such as 9" in (
+        told(events)
+    )
+    columns = "FROM PREDICTIONS_{} ORDER BY customer_id"
+    assert db.query(columns.format("mixed")) == db.query(columns.format("trained"))
+    # The metrics are those of the other rows.
+    rows = db.query(
+        "SELECT PROBABILITY_1, label FROM PREDICTIONS_MIXED p JOIN churn_test t "
+        "USING (customer_id) WHERE customer_id % 3 = 2"
+    )
+    pairs = [(a > b) + (a == b) / 2 for a, la in rows for b, lb in rows if la and not lb]
+    assert found.test_metrics["roc_auc"] == pytest.approx(sum(pairs) / len(pairs), abs=1e-6)
+    hits = sum((probability > 0.5) == label for probability, label in rows)
+    assert found.test_metrics["accuracy"] == pytest.approx(hits / 20)
+
+
+def test_a_test_table_of_which_nothing_can_be_measured_is_predicted(db, trained):
+    dataset = db.dataset(task=db.task(task_data_source=sources("churn_other")))
+    events: list[object] = []
+    found = ask(db, trained, dataset, "other", compute_test_metrics=True, on_event=events.append)
+    assert (found.num_rows, found.test_metrics) == (60, {})
+    assert "60 of 60 test rows are predicted but left out of the metrics" in told(events)
+
+
+def test_training_with_a_partly_labelled_test_table_goes_on(db):
+    dataset = db.dataset(task=db.task(task_data_source=sources("churn_mixed")))
+    where = {"output_alias": "goes_on", "output_config": db.output}
+    assert fit_predict(dataset, db.config(), **where).prediction.num_rows == 60
 
 
 def test_a_batch_size_of_none_is_found_before_training(db, trained):
     events: list[object] = []
     where = {"output_alias": "never", "output_config": db.output, "test_batch_size": 0}
-    with pytest.raises(ValidationError, match="test_batch_size must be 1 or more, not 0"):
+    with pytest.raises(ValidationError, match=r"test_batch_size.*0"):
         fit_predict(db.dataset(), db.config(), on_event=events.append, **where)
     with pytest.raises(ValidationError, match="test_batch_size"):
         ask(db, trained, db.dataset(), test_batch_size=0)
@@ -150,7 +177,7 @@ def test_arguments_of_another_kind_are_named(db):
         fit(config, dataset)
     with pytest.raises(ValidationError, match="config must be a TrainerConfig, not dict"):
         fit(dataset, {"n_epochs": 1})
-    with pytest.raises(ValidationError, match="output_config must be an OutputConfig"):
+    with pytest.raises(ValidationError, match=r"output_config.*OutputConfig"):
         fit_predict(dataset, config, output_alias="never", output_config=None)
     with pytest.raises(ValidationError, match="evaluation_metric must be an EvaluationMetric"):
         db.task(evaluation_metric="roc_auc")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def find_model(request: PredictRequest) -> tuple[Path, str]:
     """Return the folder of the model that a request means, and why it is this one.
 
-    A model of this home is taken from its run's folder, any other is fetched from MLflow: its
-    description and its weights alone, whatever else lies beside them.
+    A model of this home is taken from its run's folder, any other is fetched from MLflow: the files
+    that hold data, and none that could run code when it is read.
 
     Raises:
         UnknownNameError: There is no such run, experiment, registered model or version.
@@ -87,10 +87,10 @@ def _own_uris(registry: Registry, run_id: str) -> tuple[str, ...]:
 
 
 def _fetch(registry: Registry, uri: str, folder: Path | None) -> Path:
-    """Copy a model's two files to `folder`, whole or not at all. None: where its content says."""
+    """Copy a model's files to `folder`, whole or not at all. None: where its content says."""
     scratch = Path(tempfile.mkdtemp(prefix=".fetch.", dir=make_home()))
     try:
-        registry.fetch(uri, (MANIFEST, WEIGHTS), scratch)
+        registry.fetch(uri, scratch, required=(MANIFEST, WEIGHTS))
         load_manifest(scratch)
         place = folder or home() / "models" / _digest(scratch)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +105,8 @@ def _fetch(registry: Registry, uri: str, folder: Path | None) -> Path:
 
 def _digest(folder: Path) -> str:
     found = hashlib.sha256()
-    for name in (MANIFEST, WEIGHTS):
-        found.update((folder / name).read_bytes())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(folder)} {len(content)} ".encode())
+        found.update(content)
     return found.hexdigest()[:32]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rle.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def home() -> Path:
@@ -23,6 +29,14 @@ def make_home() -> Path:
         StorageError: It cannot be made, and neither can the folders in it.
     """
     return _made(home())
+
+
+@contextmanager
+def one_at_a_time(what: str) -> Iterator[None]:
+    """Wait until no other process of this home does `what`; the kernel frees it if one dies."""
+    with (make_home() / f"{what}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def snapshots_folder() -> Path:

@@ -1,12 +1,10 @@
 """Finds what runs left in MLflow: trained models, the best of an experiment, registered versions.
 
-Nothing here loads a model, and nothing that is read can run code: two files are fetched by name.
+Nothing here loads a model, and nothing that is fetched can run code: see `DATA_FILES`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rle.errors import ModelManagerError, UnknownNameError, ValidationError
 from rle.runs.events import best_metric_name, metric_name
-from rle.runs.folders import make_home
+from rle.runs.folders import make_home, one_at_a_time
 from rle.runs.tracking import (
     EVAL_AT_K_TAG,
     JOB_TAG,
@@ -35,7 +33,7 @@ from rle.runs.trained import (
 from rle.values import Split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mlflow.entities import Run
@@ -48,6 +46,9 @@ DELETED_TAG = "rle.model_deleted"
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 FINISHED = "FINISHED"
 PAGE = 1000
+DATA_FILES = (".json", ".safetensors", ".txt")
+"""Ends of the names of files that hold data alone: none of them is ever executed when read."""
+_DATA_PATH = re.compile(r"\w[\w-]*(\.\w+)?(/\w[\w-]*(\.\w+)?){0,4}", re.ASCII)
 _RUN_SOURCE = re.compile(r"runs:/([^/]+)/.+")
 
 
@@ -177,7 +178,7 @@ class Registry:
                 another version has the alias.
         """
         check_names(name, alias)
-        with _one_at_a_time():
+        with one_at_a_time("registry"):
             uri = self.model_uri(run_id)
             known = [v for v in self.versions() if v.name == name]
             check_new(known, run_id, name, alias)
@@ -211,25 +212,48 @@ class Registry:
         """Return where MLflow keeps the files of a registered version, copies followed."""
         return str(self._client.get_model_version_download_uri(version.name, version.version))
 
-    def fetch(self, uri: str, names: Sequence[str], folder: Path) -> None:
-        """Copy the files `names` of a model into `folder`, and no other file that lies there.
+    def fetch(self, uri: str, folder: Path, *, required: Sequence[str]) -> None:
+        """Copy a model's files into `folder`: those that hold data alone, whatever else lies there.
+
+        Args:
+            uri: Where MLflow keeps the model.
+            folder: Empty.
+            required: Files without which it is no model.
 
         Raises:
-            ValidationError: One of them is not there or cannot be read.
+            ValidationError: One of `required` is not there, or a file cannot be read.
         """
-        for name in names:
-            try:
-                self._download(f"{uri}/{name}", folder)
-            except (ValidationError, OSError) as error:
-                raise ValidationError(
-                    f"There is no model of GNN-RLE at {public(uri)}: {name} cannot be had "
-                    f"({public(str(error)):.300})."
-                ) from None
+        try:
+            names = self._files(uri)
+            missing = sorted(set(required) - set(names))
+            problem = f"{missing[0]} is missing" if missing else ""
+            for name in names if not missing else ():
+                self._download(f"{uri}/{name}", (folder / name).parent)
+        except (ValidationError, OSError) as error:
+            problem = f"{public(str(error)):.300}"
+        if problem:
+            raise ValidationError(f"There is no model of GNN-RLE at {public(uri)}: {problem}.")
+
+    @in_our_words
+    def _files(self, uri: str) -> list[str]:
+        """Return the data files below `uri`, by their path from there."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        place = get_artifact_repository(uri, tracking_uri=self.uri)
+        found, folders = [], [""]
+        while folders:
+            for entry in place.list_artifacts(folders.pop()):
+                if entry.is_dir:
+                    folders.append(entry.path)
+                elif entry.path.endswith(DATA_FILES) and _DATA_PATH.fullmatch(entry.path):
+                    found.append(entry.path)
+        return sorted(found)
 
     @in_our_words
     def _download(self, uri: str, folder: Path) -> None:
         from mlflow.artifacts import download_artifacts
 
+        folder.mkdir(parents=True, exist_ok=True)
         download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self.uri)
 
     @in_our_words
@@ -366,11 +390,3 @@ def _moment(milliseconds: int | None) -> datetime:
 
 def _quoted(name: str) -> str:
     return f'"{name}"' if "'" in name else f"'{name}'"
-
-
-@contextlib.contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Wait until no other process with this home is inside; the kernel frees it if one dies."""
-    with (make_home() / "registry.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -181,15 +181,25 @@ def test_two_processes_that_register_at_once_get_two_versions(registry, place):
     assert {v.model_run_id for v in registry.versions("j")} == set(runs)
 
 
-def test_only_the_files_that_are_asked_for_are_fetched(registry, tmp_path):
+def test_only_files_that_hold_data_are_fetched(registry, tmp_path):
     run = record("k/binary_classification/churn", 0.7)
-    registry.fetch(registry.model_uri(run), ("model.json", "weights.safetensors"), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    uri = registry.model_uri(run)
+    trees = Path(uri.removeprefix("file://")) / "stack" / "baseline"
+    trees.mkdir(parents=True)
+    for name in ("trees_0.txt", "trees.pkl", "run.py", "..txt"):
+        (trees / name).write_text("x")
+    registry.fetch(uri, tmp_path, required=("model.json", "weights.safetensors"))
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
         "model.json",
+        "stack/baseline/trees_0.txt",
         "weights.safetensors",
-    ]
-    with pytest.raises(ValidationError, match=r"no model of GNN-RLE .*: nothing\.json"):
-        registry.fetch(registry.model_uri(run), ("nothing.json",), tmp_path)
+    }
+
+
+@pytest.mark.parametrize("uri", ["file:///nowhere/at/all", "runs:/00000000000000000000/model"])
+def test_a_place_without_a_model_is_named(registry, tmp_path, uri):
+    with pytest.raises(ValidationError, match=f"no model of GNN-RLE at {uri}: "):
+        registry.fetch(uri, tmp_path, required=("model.json",))
 
 
 def test_a_model_is_deleted_but_never_while_a_version_points_to_it(registry):

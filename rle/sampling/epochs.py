@@ -38,6 +38,7 @@ class EpochLoader(ABC, Generic[LoadedT]):
         shuffle: True for training, False for evaluation; see `plan_epoch`.
         threads: Threads that sample ahead; 0 samples in the caller's thread.
         max_iters: Steps per epoch at most; None for all.
+        groups: int64 [N], rows that are better trained on together; see `plan_epoch`.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class EpochLoader(ABC, Generic[LoadedT]):
         shuffle: bool,
         threads: int,
         max_iters: int | None,
+        groups: Int64Array | None = None,
     ) -> None:
         self._known = np.flatnonzero(rows >= 0)
         self._batch_size, self._num_workers, self._rank = batch_size, num_workers, rank
         self._seed, self._shuffle, self._max_iters = seed, shuffle, max_iters
         self._threads = threads
+        self._groups = None if groups is None else groups[self._known]
         self._pool: ThreadPoolExecutor | None = None
         self._epoch = 0
         self._step = 0
@@ -123,6 +126,7 @@ class EpochLoader(ABC, Generic[LoadedT]):
             seed=self._seed,
             shuffle=self._shuffle,
             max_iters=self._max_iters,
+            groups=self._groups,
         )
 
     def _load(self, plan: EpochPlan, epoch: int, step: int) -> LoadedT:

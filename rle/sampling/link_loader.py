@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_POSITIVES, MAX_HISTORY = 16, 64
 """Positives, and other targets of the history, that a training step looks at per source."""
+MIN_SHARING = 16
+"""Rows per distinct time from which on rows of one time are trained on together."""
 
 
 class LinkRows(Protocol):
@@ -114,6 +116,7 @@ class LinkLoader(EpochLoader[LinkBatch]):
             shuffle=shuffle,
             threads=threads,
             max_iters=max_iters,
+            groups=shared_moments(split.times) if shuffle else None,
         )
         if negatives is not None and candidates != "sampled":
             raise ValidationError(f"Candidates {candidates!r} have no negatives.")
@@ -184,6 +187,15 @@ class LinkLoader(EpochLoader[LinkBatch]):
         positions = rows.astype(np.int64)
         trees = self._target_sampler.sample(rows, times, epoch=epoch, positions=positions)
         return gather(self._snapshot, trees, positions=positions)
+
+
+def shared_moments(times: Int64Array) -> Int64Array | None:
+    """Return which of the distinct times each row has, int64 [N]; None where few rows share one.
+
+    Targets are expanded once per batch and time, so batches of few times are several times cheaper.
+    """
+    moments, moment = np.unique(times, return_inverse=True)
+    return moment.astype(np.int64) if moments.size * MIN_SHARING <= times.size else None
 
 
 def distinct_targets(

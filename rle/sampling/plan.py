@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rle.sampling.batch import Float32Array, Int64Array
 
 
+RUNS_PER_BATCH = 4
+"""Runs of rows of one group that make up a batch. Fewer share more and mix less."""
+
+
 @dataclass(frozen=True, slots=True)
 class EpochPlan:
     """One rank's share of every global batch of one epoch."""
@@ -52,6 +56,7 @@ def plan_epoch(
     seed: int,
     shuffle: bool,
     max_iters: int | None = None,
+    groups: Int64Array | None = None,
 ) -> EpochPlan:
     """Plan one epoch. Pure: the order depends on the rows, the seed and the epoch alone.
 
@@ -66,6 +71,9 @@ def plan_epoch(
             False for evaluation: in order, every row exactly once, the last batch padded with
             rows of weight 0 until every worker has one. No rows make no steps.
         max_iters: Steps at most; None for all.
+        groups: int64 [num_rows], for training: rows of one group share work, so each batch is made
+            of a few runs of rows of one group, every run and every row in a random place. None:
+            rows are shuffled one by one.
 
     Raises:
         ValidationError: There are no rows to train on, or fewer seeds per batch than workers.
@@ -82,7 +90,10 @@ def plan_epoch(
     order = np.arange(num_rows, dtype=np.int64)
     num_wrapped = num_padded = 0
     if shuffle:
-        order = np.random.default_rng([seed % 2**64, epoch]).permutation(order)
+        rng = np.random.default_rng([seed % 2**64, epoch])
+        order = rng.permutation(order)
+        if groups is not None:
+            order = _in_runs(order, groups, max(1, batch_size // RUNS_PER_BATCH), rng)
         num_wrapped = num_steps * batch_size - num_rows
         order = np.resize(order, num_steps * batch_size)
     else:
@@ -93,3 +104,12 @@ def plan_epoch(
         num_steps, num_wrapped, num_padded = max_iters, 0, 0
         order = order[: max_iters * batch_size]
     return EpochPlan(order, num_padded, num_wrapped, num_steps, batch_size, num_workers, rank)
+
+
+def _in_runs(
+    order: Int64Array, groups: Int64Array, length: int, rng: np.random.Generator
+) -> Int64Array:
+    """Bring rows of one group together, cut that into runs and shuffle the runs."""
+    order = order[np.argsort(groups[order], kind="stable")]
+    firsts = np.arange(0, order.size, length)
+    return np.concatenate([order[first : first + length] for first in rng.permutation(firsts)])

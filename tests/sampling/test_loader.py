@@ -108,6 +108,19 @@ def test_training_batches_are_full_and_the_same_on_any_number_of_workers(
     assert flat[num_rows:] == (flat[:num_rows] * 8)[: plan.num_wrapped]
 
 
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_rows_of_one_group_come_in_runs(num_workers: int) -> None:
+    groups = np.arange(100) % 3
+    options: dict[str, Any] = {"shuffle": True, "batch_size": 20, "groups": groups}
+    batches = global_batches(plans(100, num_workers, **options))
+    assert sorted(itertools.chain(*batches)) == list(range(100))
+    runs = [groups[batch[i : i + 5]] for batch in batches for i in range(0, 20, 5)]
+    # A run lies in one group, but for the two that begin in one and end in the next.
+    assert sum(np.unique(run).size > 1 for run in runs) == 2
+    assert batches == global_batches(plans(100, 1, **options))
+    assert batches != global_batches(plans(100, 1, **options, epoch=1))
+
+
 def test_each_epoch_and_seed_shuffles_anew_and_repeatably() -> None:
     orders = [
         plans(50, 1, shuffle=True, epoch=epoch, seed=seed)[0].order.tolist()

@@ -121,9 +121,6 @@ class TrainerConfig(Value):
     """Message-passing layers. None: one per fanout. At most one per fanout."""
     fanouts: tuple[Positive, ...] = (128, 64)
     """Neighbours kept per relation, nearest hop first. Its length is the depth of the trees."""
-    receptive_field_check: Literal["error", "warn"] = "error"
-    """What becomes of a repeated link task that looks less far than the schema is wide, less one
-    hop: "error" refuses it, "warn" says so and trains."""
     conv_aggregation: Aggregation = "mean"
     """How the neighbours of one relation are pooled."""
     hetero_conv_aggregation: Aggregation = "sum"

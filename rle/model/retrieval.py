@@ -17,8 +17,8 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-TILES = {"cpu": (128, 8_192), "cuda": (2_048, 65_536)}
-"""Sources and destinations of a tile: 4 MiB of scores fit a cache, 512 MiB fill a GPU."""
+TILES = {"cpu": (128, 16_384), "cuda": (2_048, 65_536)}
+"""Sources and destinations of a tile: 8 MiB of scores stay near a core, 512 MiB fill a GPU."""
 BLOCK = 64
 """Destinations whose best score stands for all of them while the best blocks are looked for."""
 NO_ROW = -1
@@ -144,13 +144,12 @@ def _top_k_of_few(
         if nearest < last:
             hidden = torch.arange(first, last, device=device) >= num_visible[:, None]
             tile.masked_fill_(hidden, -torch.inf)
-        found, best = _best_of_tile(tile, k)
+        gaining, found, best = _best_of_tile(tile, k, floor=scores[:, -1])
         # Rows found before are lower, and both parts are in order: a stable sort keeps ties right.
-        merged, order = torch.sort(
-            torch.cat([scores, best], 1), dim=1, descending=True, stable=True
-        )
-        rows = torch.cat([rows, found + first], 1).gather(1, order[:, :k])
-        scores = merged[:, :k]
+        both = torch.cat([scores[gaining], best], dim=1)
+        merged, order = (x[:, :k] for x in torch.sort(both, dim=1, descending=True, stable=True))
+        rows[gaining] = torch.cat([rows[gaining], found + first], dim=1).gather(1, order)
+        scores[gaining] = merged
     return rows.masked_fill_(scores == -torch.inf, NO_ROW), scores
 
 
@@ -161,24 +160,36 @@ def _add(tile: Tensor, extra: _Terms, first: int, last: int) -> None:
     tile.index_put_((source, target), extra.value[begin:end].to(tile.dtype), accumulate=True)
 
 
-def _best_of_tile(tile: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The columns and scores, [s, up to k], of the best of a tile [s, t].
+def _best_of_tile(tile: Tensor, k: int, *, floor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What of a tile [s, t] may enter the lists of its sources.
 
     The best k lie in the k blocks of neighbours whose best are best: any other block has k blocks
     before it that each hold a better one. So most of a tile is only looked at for its maxima.
+
+    Args:
+        tile: float32 [s, t].
+        k: Length of the lists.
+        floor: float32 [s], the last score on each list so far.
+
+    Returns:
+        int64 [r], the sources whose best here is above their floor; int64 [r, up to k], columns of
+        their best, and float32 [r, up to k], the scores.
     """
     num_sources, num_columns = tile.shape
     num_blocks = num_columns // BLOCK
+    whole, rest = tile[:, : num_blocks * BLOCK], tile[:, num_blocks * BLOCK :]
+    peaks = whole.view(num_sources, num_blocks, BLOCK).amax(dim=2)
+    best = torch.cat([peaks, rest], dim=1).amax(dim=1)
+    gaining = torch.nonzero(~(best <= floor)).reshape(-1)  # a NaN, too, so that it is seen
     if num_blocks <= k:
-        return _first_of(tile, min(k, num_columns))
-    whole = tile[:, : num_blocks * BLOCK].view(num_sources, num_blocks, BLOCK)
-    blocks, _ = _first_of(whole.amax(dim=2), k)
+        return gaining, *_first_of(tile[gaining], min(k, num_columns))
+    blocks, _ = _first_of(peaks[gaining], k)
     blocks = torch.sort(blocks, dim=1).values  # ascending, so that ties still mean lower columns
     columns = (blocks[:, :, None] * BLOCK + torch.arange(BLOCK, device=tile.device)).flatten(1)
-    rest = torch.arange(num_blocks * BLOCK, num_columns, device=tile.device)
-    columns = torch.cat([columns, rest.expand(num_sources, -1)], dim=1)
-    places, scores = _first_of(tile.gather(1, columns), k)
-    return columns.gather(1, places), scores
+    last = torch.arange(num_blocks * BLOCK, num_columns, device=tile.device)
+    columns = torch.cat([columns, last.expand(gaining.shape[0], -1)], dim=1)
+    places, scores = _first_of(tile[gaining[:, None], columns], k)
+    return gaining, columns.gather(1, places), scores
 
 
 def _first_of(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -113,12 +113,16 @@ def connect(uri: str) -> MlflowClient:
     # MLflow takes seconds to import, and reports its use over the network unless told otherwise
     # before; both matter only to those who track.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # MLflow prints a run's address as it ends, password and all.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # Two small files need no bar.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
-    # Making the tables of a new sqlite file is no news for whoever trains a model.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    # Making the tables of a new sqlite file is no news for whoever trains a model, and neither is
+    # that a version may take a while.
+    for name in ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
 
 

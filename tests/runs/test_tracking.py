@@ -197,6 +197,13 @@ def test_a_password_in_the_address_is_never_told(monkeypatch):
     assert "127.0.0.1" in told
 
 
+def test_mlflow_does_not_print_the_address_of_a_run_that_ends(tracked):
+    from mlflow import environment_variables
+
+    assert tracked[0].run_id
+    assert environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get() is True
+
+
 def test_a_deleted_experiment_is_named_with_the_ways_out(tracked):
     tracker, _ = tracked
     experiment = tracker._client.create_experiment("shop/regression/spend")

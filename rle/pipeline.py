@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from rle.baseline.beside import Beside
+from rle.baseline.kept import load_trees
 from rle.baseline.report import BaselineReport
+from rle.baseline.stack import StackReport
 from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
 from rle.inference.model_folder import ModelManifest, load_model, save_model
@@ -83,6 +85,9 @@ class FitResult(Measured):
     """Folder of the graph it was trained on."""
     baseline: BaselineReport | None = None
     """What LightGBM reaches on the same rows; None where it was not asked for."""
+    stack: StackReport | None = None
+    """What model and baseline reach together, and which of them the saved model predicts with; None
+    where it was not asked for, or could not be measured."""
 
 
 class FitPredictResult(Measured):
@@ -97,6 +102,7 @@ def fit(
     config: TrainerConfig,
     *,
     baseline: bool = False,
+    stack: bool = False,
     on_event: OnEvent | None = None,
 ) -> FitResult:
     """Train on the train split, keep the weights that are best on the validation split.
@@ -106,6 +112,9 @@ def fit(
         config: How.
         baseline: Whether LightGBM on automatic aggregates is measured beside the model, and which
             of the two is better is said; see docs/baseline.md.
+        stack: Whether model and baseline are joined too: blended, and corrected by trees that read
+            the model's vectors, all learnt from validation rows. What is best there is what the
+            saved model predicts with. Implies `baseline`.
         on_event: Told of everything that happens, in this thread. None: warnings are printed.
 
     Raises:
@@ -114,7 +123,7 @@ def fit(
     """
     spec = _spec_of(dataset)
     _check_config(config)
-    beside = Beside(spec, baseline=baseline)
+    beside = Beside(spec, baseline=baseline, stack=stack)
     beside.check()
     codec, warnings = check_before_training(spec, config, needs_test=False)
     params = config.model_dump(mode="json")
@@ -134,6 +143,7 @@ def fit_predict(
     compute_test_metrics: bool = False,
     overwrite_results: bool = False,
     baseline: bool = False,
+    stack: bool = False,
     on_event: OnEvent | None = None,
 ) -> FitPredictResult:
     """Train, then predict the test split into tables, in one run. See `fit` and `predict`."""
@@ -149,7 +159,7 @@ def fit_predict(
         overwrite_results=overwrite_results,
     )
     plan = plan_request(request, spec, config.connector)
-    beside = Beside(spec, baseline=baseline)
+    beside = Beside(spec, baseline=baseline, stack=stack)
     beside.check()
     codec, warnings = check_before_training(spec, config, needs_test=True)
     check_output(request, spec)
@@ -278,6 +288,7 @@ def _train(
         trained = run_training(job, on_event=run.tell)
     manifest = ModelManifest(model_run_id=run.id, model=job.model, dataset=spec, config=config)
     folder = save_model(model_folder(run.id), manifest, read_weights(trained.weights))
+    stacked = beside.conclude(rival, folder, snapshot, validation=trained.best.value, tell=run.tell)
     curve = draw_curve(
         read_events(run.tell.path),
         run.folder / "training_curve.png",
@@ -287,7 +298,6 @@ def _train(
     run.tracker.log_file(curve)
     run.tracker.log_model(folder, spec_version=str(manifest.format))
     _tell_best(metric, trained.best, run)
-    beside.conclude(rival, validation=trained.best.value, tell=run.tell)
     run.tell(ArtifactEvent(name="model", location=str(folder)))
     run.tell(ArtifactEvent(name="training_curve", location=str(curve)))
     return FitResult(
@@ -303,6 +313,7 @@ def _train(
         training_curve=curve,
         snapshot=snapshot.path,
         baseline=rival and rival.report,
+        stack=stacked,
     )
 
 
@@ -320,6 +331,7 @@ def _predict(
 ) -> PredictionResult:
     manifest, model = load_model(folder)
     config = manifest.config
+    trees = load_trees(folder)
     snapshot = _build(spec, config, tell)
     with torch_threads(config):
         return write_predictions(
@@ -333,6 +345,7 @@ def _predict(
             on_event=tell,
             compute_test_metrics=request.compute_test_metrics,
             flatten_output=request.flatten_output,
+            rescorer=None if trees is None else trees.bind(snapshot),
         )
 
 

@@ -153,7 +153,7 @@ def train(
     chosen: Rows | None,
     *,
     categories: Sequence[int],
-    max_rounds: int = MAX_ROUNDS,
+    max_rounds: int | Sequence[int] = MAX_ROUNDS,
     settings: dict[str, Any] | None = None,
     on_round: Callable[[int, int], None] | None = None,
 ) -> Boosted:
@@ -164,7 +164,7 @@ def train(
         fitted: What the trees learn from.
         chosen: What the number of rounds is chosen on; None for all of `max_rounds`.
         categories: Positions of features that are ranks of categories.
-        max_rounds: Rounds at most.
+        max_rounds: Rounds at most; a number per model where they are not to be the same.
         settings: LightGBM parameters beside or in place of the usual ones.
         on_round: Called with rounds done and rounds at most, over all models.
     """
@@ -182,17 +182,18 @@ def train(
     if chosen is not None:
         looked_at = _dataset(goals[0].rows(chosen), parameters, categories, like=data)
     boosters = []
-    for number, goal in enumerate(goals):
+    limits = [max_rounds] * len(goals) if isinstance(max_rounds, int) else list(max_rounds)
+    for number, (goal, limit) in enumerate(zip(goals, limits, strict=True)):
         _give(data, goal.rows(fitted))
         told = _part_of(on_round, number, len(goals))
         if chosen is None or looked_at is None:
-            boosters.append(_grow(parameters, data, max_rounds, told))
+            boosters.append(_grow(parameters, data, limit, told))
         elif not goal.can_measure(goal.rows(chosen).labels):
-            boosters.append(_grow(parameters, data, min(max_rounds, UNMEASURED_ROUNDS), told))
+            boosters.append(_grow(parameters, data, min(limit, UNMEASURED_ROUNDS), told))
         else:
             _give(looked_at, goal.rows(chosen))
             judge = _judge(goal, goal.rows(chosen).labels)
-            boosters.append(_grow(parameters, data, max_rounds, told, looked_at, judge))
+            boosters.append(_grow(parameters, data, limit, told, looked_at, judge))
     return Boosted(aim.task_type, tuple(boosters))
 
 

@@ -226,11 +226,15 @@ def _visit_scores(history: History, labels: tuple[str, ...]) -> dict[str, NDArra
 
 
 def _path_labels(snapshot: Snapshot, paths: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
-    """How methods name the paths; nothing where there is only one."""
-    if len(paths) < 2:
-        return ("",) * len(paths)
+    """How methods name the paths, as briefly as tells them apart; nothing for a single one."""
     relations = snapshot.schema.relations
-    return tuple(f" by {' > '.join(relations[i].link for i in path)}" for path in paths)
+    briefly = (
+        [""] * len(paths),
+        [f" by {relations[path[0]].target}" for path in paths],
+        [f" by {relations[path[-1]].link}" for path in paths],
+        [f" by {' > '.join(relations[i].link for i in path)}" for path in paths],
+    )
+    return tuple(next(names for names in briefly if len(set(names)) == len(names)))
 
 
 def _rank(

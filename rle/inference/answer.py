@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rle.runs.events import WarningEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
     import pyarrow as pa
     import torch
+    from numpy.typing import NDArray
 
     from rle.graph.link_task import LinkSplitRows
     from rle.graph.task import SplitRows
     from rle.runs.events import AnyEvent
+
+
+class Rescorer(Protocol):
+    """Has the last word on a node model's scores; see `rle.baseline.kept`."""
+
+    @property
+    def needs_embeddings(self) -> bool:
+        """Whether it reads the model's vectors too."""
+
+    def rescore(
+        self,
+        rows: NDArray[np.int32],
+        times: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        embeddings: NDArray[np.float32] | None,
+    ) -> NDArray[np.float32]:
+        """Return the scores that count, float32 [n, C], of n rows with a known entity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,8 @@ class Question:
     """Whether the answer is to be measured."""
     on_event: Callable[[AnyEvent], None]
     """Told of progress and of what the user should know."""
+    rescorer: Rescorer | None = None
+    """What a node model's scores go through; None: they stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)

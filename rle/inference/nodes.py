@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from rle.graph.snapshot import Snapshot
     from rle.graph.task import SplitRows
-    from rle.inference.answer import Question
+    from rle.inference.answer import Question, Rescorer
     from rle.inference.predict import ScoreBlock
     from rle.ingest.labels import LabelCodec
     from rle.model.relational import RelationalModel
@@ -66,9 +67,12 @@ def answer_nodes(
         loader,
         num_rows=split.rows.size,
         device=question.device,
-        with_embeddings=question.with_embeddings,
+        with_embeddings=question.with_embeddings
+        or (question.rescorer is not None and question.rescorer.needs_embeddings),
         on_step=StageProgress("predict", question.on_event),
     )
+    if question.rescorer is not None:
+        blocks = _rescored(blocks, split, question.rescorer)
     keys = KeyColumns.of(dataset, split)
     make = ClassColumns if question.flatten_output else PredictionColumns
     tables: list[ClassColumns | EmbeddingColumns | PredictionColumns] = [make(keys, codec)]
@@ -81,6 +85,20 @@ def answer_nodes(
         num_unknown=split.num_unknown,
         measure=lambda: _measure(split, codec, scores, dataset.task.metric),
     )
+
+
+def _rescored(
+    blocks: Iterator[ScoreBlock], split: SplitRows, rescorer: Rescorer
+) -> Iterator[ScoreBlock]:
+    """The blocks with the scores that count."""
+    for block in blocks:
+        at = block.first + np.flatnonzero(block.is_known)
+        scores = block.scores.copy()
+        vectors = None if block.embeddings is None else block.embeddings[block.is_known]
+        scores[block.is_known] = rescorer.rescore(
+            split.rows[at], split.times[at], scores[block.is_known], vectors
+        )
+        yield replace(block, scores=scores)
 
 
 def _rows(

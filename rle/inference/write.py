@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from rle.graph.snapshot import Snapshot
-    from rle.inference.answer import Answer
+    from rle.inference.answer import Answer, Rescorer
     from rle.inference.export import OutputPlan
     from rle.model.relational import RelationalModel
     from rle.runs.events import AnyEvent
@@ -58,6 +58,7 @@ def write_predictions(
     on_event: Callable[[AnyEvent], None],
     compute_test_metrics: bool = False,
     flatten_output: bool = False,
+    rescorer: Rescorer | None = None,
 ) -> PredictionResult:
     """Predict the test split and write the tables of `plan`, all whole or none at all.
 
@@ -72,6 +73,7 @@ def write_predictions(
         on_event: Told of progress and of the tables.
         compute_test_metrics: Whether the predictions are measured against the test labels.
         flatten_output: Whether the prediction table has one row per item of a list.
+        rescorer: What a node model's scores go through; None: they stay as they are.
 
     Raises:
         ValidationError: The predictions of the task are no lists, so cannot be flat.
@@ -88,6 +90,7 @@ def write_predictions(
         flatten_output=flatten_output,
         with_labels=compute_test_metrics,
         on_event=on_event,
+        rescorer=rescorer,
     )
     placed = model.to(device)
     if isinstance(placed, LinkModel):

@@ -215,15 +215,17 @@ def retrieve(*, is_quick: bool) -> None:
     """Measure ranking, and the memory of processes that rank."""
     few, many = (500, 5_000) if is_quick else (10_000, 100_000)
     num_targets = 200_000 if is_quick else 1_000_000
-    measure(
-        "link",
-        case="rank 1024 sources among 100000 destinations",
-        unit="sources/cpu_s",
-        run=lambda: rank(1024, 100_000),
-        work=float,
-        baseline=lambda: rank_by_full_matrix(1024, 100_000),
-        baseline_name="one matrix of all scores, then topk",
-    )
+    for shape in ((1_024, 100_000), (512, 400_000)):
+        measure(
+            "link",
+            case=f"rank {shape[0]} sources among {shape[1]} destinations",
+            unit="sources/cpu_s",
+            run=lambda shape=shape: rank(*shape),
+            work=float,
+            baseline=lambda shape=shape: rank_by_full_matrix(*shape),
+            baseline_name="one matrix of all scores, then topk",
+            repeats=1 if is_quick else 3,
+        )
     for num_sources in (few, many):
         command = [sys.executable, "-m", "benchmarks.link", "--rank", f"{num_sources}"]
         told = subprocess.run(

@@ -53,6 +53,9 @@ BASELINES = {
     "player-team": Baseline(
         MAP, {REPEAT: 0.699, DECAY: 0.679, USERS: 0.634, VISITS: 0.606, POPULAR: 0.102}
     ),
+    "player-team-any": Baseline(
+        MAP, {REPEAT: 0.699, DECAY: 0.679, USERS: 0.634, VISITS: 0.606, POPULAR: 0.102}
+    ),
     "player-new-team": Baseline(MAP, {POPULAR: 0.126, USERS: 0.120}),
     "plane-destinations": Baseline(
         MAP, {VISITS: 0.498, REPEAT: 0.483, DECAY: 0.480, USERS: 0.452, POPULAR: 0.166}
@@ -62,4 +65,6 @@ BASELINES = {
     "flight-delay": _node("mae", 23.260, 22.915, 20.746),
     "flight-delay-class": _node("accuracy", 0.242, 0.305, 0.358),
 }
-"""All eleven tasks, the quick ones first. MAP is at 10."""
+"""All eleven tasks and one asked differently, the quick ones first. MAP is at 10."""
+ANY_TARGET = {"player-team-any": "player-team"}
+"""Repeated link tasks as link prediction: every target may be named, not only those met before."""

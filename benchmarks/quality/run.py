@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rle
-from benchmarks.quality.baselines import BASELINES, Baseline
+from benchmarks.quality.baselines import ANY_TARGET, BASELINES, Baseline
 from examples.datasets import lahman, nycflights
 from rle import pipeline
 from rle.runs.folders import home
 from rle.runs.progress import ProgressDisplay
+from rle.values import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from rle.spec.dataset import DatasetSpec
 
 RESULTS = Path(__file__).parents[1] / "results" / "quality.jsonl"
 PLACE: dict[str, Any] = {"device": "cpu", "num_workers": 0, "strict_receptive_field": False}
@@ -71,17 +74,27 @@ def missing(
     return [(task, seed) for seed in seeds for task in tasks if (task, seed) not in done]
 
 
-def run_one(task: str, seed: int, settings: dict[str, Any]) -> Result:
-    """Train and test one model; the databases, snapshots and runs stay in this home."""
-    package = lahman if task in lahman.TASKS else nycflights
+def dataset_of(task: str) -> tuple[rle.DuckDBConnector, DatasetSpec]:
+    """Build the database of a task, unless it is there, and declare it."""
+    base = ANY_TARGET.get(task, task)
+    package = lahman if base in lahman.TASKS else nycflights
     name = package.__name__.rpartition(".")[2]
     database = package.build(home() / "examples" / f"{name}.duckdb")
     connector = rle.DuckDBConnector(database=str(database))
+    spec = package.dataset(connector, base).spec
+    if task in ANY_TARGET:
+        spec = spec.replace(task=spec.task.replace(task_type=TaskType.LINK_PREDICTION))
+    return connector, spec
+
+
+def run_one(task: str, seed: int, settings: dict[str, Any]) -> Result:
+    """Train and test one model; the databases, snapshots and runs stay in this home."""
+    connector, dataset = dataset_of(task)
     config = rle.TrainerConfig(connector=connector, seed=seed, **PLACE, **settings)
     wall_s, cpu_s = time.monotonic(), time.process_time()
     with tempfile.TemporaryDirectory() as folder, ProgressDisplay() as display:
         result = pipeline.fit_predict(
-            package.dataset(connector, task),
+            dataset,
             config,
             output_alias="quality",
             compute_test_metrics=True,

@@ -77,6 +77,9 @@ class ListPart:
         self.place = path.place
         self._plan, self._links, self._path = plan, links, path
         self._lists = links.lists(path.path)
+        self._expected = None
+        if path.expected is not None:
+            self._expected = links.lists((path.expected.relation,))
         self._reader = readers[path.table]
         self._joins = [(join, readers[join.table]) for join in path.joins]
         self._times = snapshot.tables[self._lists.clock].times
@@ -102,7 +105,10 @@ class ListPart:
     def _count_names(self) -> list[Named]:
         names = ["count"]
         if self._times is not None:
-            names += [f"count in {_span(hours)}" for hours in self._plan.windows_h]
+            spans = [_span(hours) for hours in self._plan.windows_h]
+            names += [f"count in {span}" for span in spans]
+            if self._expected is not None:
+                names += [f"overdue of {span}" for span in spans]
             names.append("oldest age in days")
         return [(self._name(name), False) for name in names]
 
@@ -115,7 +121,25 @@ class ListPart:
         for window in self._plan.windows:
             past = self._lists.end_of_past(seeds, rows, window=window)
             out.append((last - np.maximum(past, first)).astype(np.float32))
+        if self._expected is not None:
+            out += self._overdue(seeds, rows, out[1:])
         return [*out, seeds.ages(self._times, _entry(self._lists.keys, first, first, last))]
+
+    def _overdue(
+        self, seeds: Seeds, rows: Int32Array, counts: list[Float32Array]
+    ) -> list[Float32Array]:
+        """How many rows should have come within each window and are not among `counts`."""
+        lists, path = self._expected, self._path
+        assert lists is not None
+        assert path.expected is not None
+        lag = path.expected.lag
+        first, _ = lists.ends(seeds, rows)
+        end = np.maximum(lists.end_of_past(seeds, rows, window=lag), first)
+        out = []
+        for window, count in zip(self._plan.windows, counts, strict=True):
+            begin = np.maximum(lists.end_of_past(seeds, rows, window=lag + window), first)
+            out.append((end - begin).astype(np.float32) - count)
+        return out
 
     def _newest_names(self) -> list[Named]:
         names = [(f"{name} newest", flag) for name, flag in self._reader.names(numbers=False)]

@@ -18,7 +18,7 @@ from rle.spec.config import nanoseconds
 from rle.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rle.graph.schema import GraphSchema, Relation, TableLayout
     from rle.graph.snapshot import Snapshot
@@ -69,6 +69,15 @@ class Place(Value):
     """How features name it; empty for the entity itself."""
 
 
+class Expected(Value):
+    """What rows of an inherited list usually follow, such as departures their flights."""
+
+    relation: str
+    """From the place to the rows that are followed."""
+    lag: int
+    """Nanoseconds after which half of them were."""
+
+
 class ListPath(Value):
     """Many rows per seed."""
 
@@ -79,6 +88,7 @@ class ListPath(Value):
     table: str
     label: str
     joins: tuple[Join, ...] = ()
+    expected: Expected | None = None
 
 
 class FeaturePlan(Value):
@@ -131,7 +141,7 @@ def plan_features(
         time_window: Nanoseconds before a seed's time beyond which rows are not visible.
     """
     schema, stats = snapshot.schema, snapshot.stats(until=until)
-    ways = _Ways(snapshot)
+    ways = _Ways(snapshot, {lag.relation: lag.median for lag in stats.lags})
     places = tuple(_places(ways, entity_table))
     lists = tuple(_lists(ways, places, has_window=time_window is not None))
     used = {p.table for p in places} | {path.table for path in lists}
@@ -152,8 +162,9 @@ def plan_features(
 class _Ways:
     """The relations of a schema by what a row finds behind them."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, lags: Mapping[str, int]) -> None:
         self.schema: GraphSchema = snapshot.schema
+        self._lags = lags
         has_parent = {r.link for r in self.schema.relations if not r.many}
         self._single = {
             r.name
@@ -170,6 +181,13 @@ class _Ways:
     def to_many(self, table: str) -> list[Relation]:
         """Relations to several rows."""
         return [r for r in self.schema.relations_from(table) if r.name not in self._single]
+
+    def expected(self, relation: Relation) -> Expected | None:
+        """What the rows of an inherited relation follow; None for any other."""
+        found = self.schema.extension(relation) if relation.name in self._lags else None
+        if found is None:
+            return None
+        return Expected(relation=found[1].name, lag=self._lags[relation.name])
 
     def are_timed(self, relation: Relation) -> bool:
         """Whether the tables at both ends have a time."""
@@ -240,6 +258,7 @@ def _list(
             Join(relation=r.name, table=r.target, label=name)
             for r, name in zip(joins, _labels(joins), strict=True)
         ),
+        expected=ways.expected(last),
     )
 
 

@@ -220,3 +220,45 @@ def _orders(folder: Path, *, num_later: int = 0):
     snapshot = build(spec, folder)
     plan = plan_features(snapshot, entity_table="people", until=100 * DAY, inclusive=True)
     return snapshot, plan
+
+
+def test_what_is_overdue_is_counted_where_rows_extend_others(tmp_path: Path) -> None:
+    hour = DAY // 24
+    trips = pa.table(
+        {
+            "id": [0, 1, 2, 3],
+            "stop": [0, 0, 0, 0],
+            "published": pa.array([1 * hour, 2 * hour, 3 * hour, 9 * hour], pa.timestamp("ns")),
+        }
+    )
+    leaves = pa.table(
+        {
+            "id": [0, 1, 2],
+            "trip": [0, 1, 3],
+            "left": pa.array([3 * hour, 4 * hour, 11 * hour], pa.timestamp("ns")),
+        }
+    )
+    spec = dataset(
+        tmp_path,
+        table_spec(tmp_path, "stops", pa.table({"id": [0], "size": [1.0]}), keys=("id",)),
+        table_spec(
+            tmp_path, "trips", trips, keys=("id",), time="published", links={"stop": "stops.id"}
+        ),
+        table_spec(
+            tmp_path, "leaves", leaves, keys=("id",), time="left", links={"trip": "trips.id"}
+        ),
+    )
+    plan = plan_features(
+        build(spec, tmp_path), entity_table="stops", until=20 * hour, inclusive=True
+    )
+    features = Features(build(spec, tmp_path), plan)
+    found = features.compute(np.array([0], np.int32), np.array([6 * hour], np.int64))
+
+    def value(name: str) -> float:
+        return one_value(found, features.names, name)
+
+    # Half leave two hours after they were published: at six, three should have left and two have.
+    assert value("leaves.count in 6 h") == 2
+    assert value("leaves.overdue of 6 h") == 1
+    assert value("trips.count") == 3
+    assert value("trips.share with leaves of last 8") == pytest.approx(2 / 3)

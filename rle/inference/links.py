@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rle.graph.link_task import LinkSplitRows
     from rle.graph.snapshot import Snapshot
     from rle.inference.answer import Question
+    from rle.inference.rankings import RankedRows
     from rle.model.link import LinkModel
     from rle.spec.config import TrainerConfig
     from rle.spec.dataset import DatasetSpec
@@ -62,47 +63,79 @@ def answer_links(
     moments = ranker.remark()
     if moments is not None:
         question.on_event(WarningEvent(message=moments))
-    table, key, _, _ = dataset.entities[1]
-    keys, destinations = KeyColumns.of(dataset, split), snapshot.tables[table].keys(key)
-    make = ItemColumns if question.flatten_output else ListColumns
-    predictions = make(keys, destinations)
+    tables = _Tables(dataset, snapshot, split, question, width=model.spec.width)
     meter = LinkMeter(k)
-    schemas = [predictions.schema]
-    sources = targets = None
-    if question.with_embeddings:  # in the order of the plan: source, target, predictions
-        sources = EmbeddingColumns(keys, model.spec.width)
-        targets = _DestinationColumns(dataset, split, destinations, model.spec.width)
-        schemas = [sources.schema, targets.schema, *schemas]
-
-    def rows() -> Iterator[tuple[int, pa.RecordBatch]]:
-        num_empty = 0
-        for block in in_order(
-            ranker.rank(with_embeddings=question.with_embeddings),
-            is_known=split.rows >= 0,
-            k=k,
-            width=model.spec.width if question.with_embeddings else None,
-        ):
-            known = np.flatnonzero(block.is_known)
-            num_empty += int((block.targets[known, 0] < 0).sum())
-            if split.targets is not None:
-                meter.add(block.targets[known], *targets_of(split, known + block.first))
-            if sources is not None:
-                yield 0, sources.batch(block)
-            yield len(schemas) - 1, predictions.batch(block)
-        if targets is not None:
-            yield from ((1, batch) for batch in targets.batches(ranker))
-        if num_empty:
-            question.on_event(WarningEvent(message=_say_empty(model, num_empty, split)))
-
     return Answer(
-        schemas=tuple(schemas), rows=rows(), num_unknown=split.num_unknown, measure=meter.compute
+        schemas=tables.schemas,
+        rows=_rows(ranker, tables, split, question, meter),
+        num_unknown=split.num_unknown,
+        measure=meter.compute,
     )
 
 
-def _say_empty(model: LinkModel, num_empty: int, split: LinkSplitRows) -> str:
+def _rows(
+    ranker: LinkRanker,
+    tables: _Tables,
+    split: LinkSplitRows,
+    question: Question,
+    meter: LinkMeter,
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of all tables; what is ranked is also measured where there are targets."""
+    num_empty = 0
+    for block in in_order(
+        ranker.rank(with_embeddings=question.with_embeddings),
+        is_known=split.rows >= 0,
+        k=meter.k,
+        width=tables.width if question.with_embeddings else None,
+    ):
+        known = np.flatnonzero(block.is_known)
+        num_empty += int((block.targets[known, 0] < 0).sum())
+        if split.targets is not None:
+            meter.add(block.targets[known], *targets_of(split, known + block.first))
+        yield from tables.batches(block)
+    if tables.targets is not None:
+        yield from ((1, batch) for batch in tables.targets.batches(ranker))
+    if num_empty:
+        message = _say_empty(num_empty, split, is_repeated=ranker.is_repeated)
+        question.on_event(WarningEvent(message=message))
+
+
+class _Tables:
+    """The tables of an answer, in the order of the plan: sources, targets, predictions."""
+
+    def __init__(
+        self,
+        dataset: DatasetSpec,
+        snapshot: Snapshot,
+        split: LinkSplitRows,
+        question: Question,
+        *,
+        width: int,
+    ) -> None:
+        table, key, _, _ = dataset.entities[1]
+        keys, destinations = KeyColumns.of(dataset, split), snapshot.tables[table].keys(key)
+        make = ItemColumns if question.flatten_output else ListColumns
+        self.width = width
+        self.predictions: ItemColumns | ListColumns = make(keys, destinations)
+        self.schemas: tuple[pa.Schema, ...] = (self.predictions.schema,)
+        self.sources: EmbeddingColumns | None = None
+        self.targets: _DestinationColumns | None = None
+        if question.with_embeddings:
+            self.sources = EmbeddingColumns(keys, width)
+            self.targets = _DestinationColumns(dataset, split, destinations, width)
+            self.schemas = (self.sources.schema, self.targets.schema, *self.schemas)
+
+    def batches(self, block: RankedRows) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """What a block of test rows adds to the tables that have a row per test row."""
+        if self.sources is not None:
+            yield 0, self.sources.batch(block)
+        yield len(self.schemas) - 1, self.predictions.batch(block)
+
+
+def _say_empty(num_empty: int, split: LinkSplitRows, *, is_repeated: bool) -> str:
     why = (
         "have met no destination before"
-        if model.spec.is_repeated
+        if is_repeated
         else "are dated before the first destination"
     )
     return f"{num_empty} of {split.rows.size} test rows {why}; their list is empty."

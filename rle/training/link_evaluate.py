@@ -109,6 +109,11 @@ class LinkRanker:
         self._moment_of[known] = moment
         self._num_visible = count_visible(self._store, split.times, inclusive=self._inclusive)
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether only the destinations that a source has met are ranked."""
+        return self._model.spec.is_repeated
+
     def remark(self) -> str | None:
         """What to tell the user about destinations that are embedded as of an earlier moment."""
         known = self._moment_of >= 0

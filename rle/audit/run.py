@@ -24,7 +24,8 @@ from rle.audit.undated import check_undated
 from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
 from rle.runs.folders import snapshots_folder
-from rle.values import ColumnDType, Split
+from rle.spec.textless import without_text
+from rle.values import Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from rle.audit.task_rows import TaskRows
     from rle.graph.snapshot import Snapshot
     from rle.spec.dataset import DatasetSpec
-    from rle.spec.table import TableSpec
 
     OnProgress = Callable[[str, int, int], None]
 
@@ -197,23 +197,6 @@ class _Audit:
 
 def _tell_nobody(stage: str, done: int, of: int) -> None:
     pass
-
-
-def without_text(spec: DatasetSpec) -> DatasetSpec:
-    """Return the dataset with its text columns read as categories; keys stay as they are."""
-    return spec.replace(tables=tuple(_without_text(table) for table in spec.tables))
-
-
-def _without_text(table: TableSpec) -> TableSpec:
-    features = {column.name for column in table.feature_columns}
-    roles = {*table.key_columns, *table.link_columns}
-    columns = tuple(
-        column.replace(dtype=ColumnDType.category_t)
-        if column.dtype is ColumnDType.text_t and column.name in features - roles
-        else column
-        for column in table.columns
-    )
-    return table.replace(columns=columns)
 
 
 def open_graph(spec: DatasetSpec, tell: OnProgress) -> Snapshot:

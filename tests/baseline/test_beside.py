@@ -129,3 +129,15 @@ def test_the_model_is_kept_where_nothing_can_be_stacked(shop_db, monkeypatch):
     assert not (result.model_folder / "stack").exists()
     warnings = [e.message for e in events if isinstance(e, WarningEvent)]
     assert any("nothing was stacked" in warning for warning in warnings)
+
+
+@pytest.mark.usefixtures("mlflow_there")
+def test_a_stack_that_is_fetched_from_mlflow_is_whole(shop_db, tmp_path, monkeypatch):
+    monkeypatch.setattr(stack, "WEIGHTS", (0.5,))
+    monkeypatch.setattr(stack, "MIN_ROWS", 50)
+    dataset, config = make(shop_db)
+    to = {"output_config": OutputConfig.local(artifacts_dir=tmp_path), "test_batch_size": 64}
+    result = fit_predict(dataset, config, output_alias="a", stack=True, **to)
+    shutil.rmtree(result.fit.model_folder)
+    predict(dataset, model_run_id=result.fit.model_run_id, output_alias="b", **to)
+    assert read_rows(tmp_path, "A").equals(read_rows(tmp_path, "B"))

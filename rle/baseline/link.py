@@ -203,25 +203,31 @@ class _Ranker:
 
 
 def _visit_scores(history: History, labels: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
-    """Float64 [P] per way of ordering what a source has visited, along each path; more is better.
+    """Float64 [P] per way of ordering what a source has visited; more is better.
 
-    Pairs of other paths come last.
+    Along each path alone, where pairs of other paths come last, and along all of them together.
     """
+    count = history.count.astype(np.float64)
+    age = np.where(np.isnan(history.newest), LONG_AGO, np.minimum(history.newest, LONG_AGO))
+    month, year = (history.recent[:, :, w].astype(np.float64) for w in range(len(RECENT_H)))
+    views = {
+        label: (count[:, k], age[:, k], month[:, k], year[:, k]) for k, label in enumerate(labels)
+    }
+    if len(labels) != 1:
+        whole = (values.sum(axis=1) for values in (count, month, year))
+        total, within_month, within_year = whole
+        views[""] = total, age.min(axis=1, initial=LONG_AGO), within_month, within_year
     out: dict[str, NDArray[np.float64]] = {}
-    for path, label in enumerate(labels):
-        count = history.count[:, path].astype(np.float64)
-        newest = history.newest[:, path].astype(np.float64)
-        age = np.where(np.isnan(newest), LONG_AGO, np.minimum(newest, LONG_AGO))
-        month, year = history.recent[:, path].T.astype(np.float64)
-        tie = 1e-6 * np.minimum(count, 999.0)  # of equal ones the one that was visited more often
+    for label, (visits, days, of_month, of_year) in views.items():
+        tie = 1e-6 * np.minimum(visits, 999.0)  # of equal ones the one that was visited more often
         for name, score in (
-            ("most often first", count),
-            ("newest first", tie - age),
-            ("most often within a month", month + tie),
-            ("most often within a year", year + tie),
-            ("counted less the older", count * 0.5 ** (age / FADE_DAYS)),
+            ("most often first", visits),
+            ("newest first", tie - days),
+            ("most often within a month", of_month + tie),
+            ("most often within a year", of_year + tie),
+            ("counted less the older", visits * 0.5 ** (days / FADE_DAYS)),
         ):
-            out[f"past visits{label}, {name}"] = np.where(count > 0, score, -np.inf)
+            out[f"past visits{label}, {name}"] = np.where(visits > 0, score, -np.inf)
     return out
 
 

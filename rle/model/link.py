@@ -44,6 +44,9 @@ class LinkModel(nn.Module):
             # What all targets have in common changes no ranking: its gradient would be rounding
             # errors alone, which Adam blows up to whole steps.
             self.target_tower.head.drop_last_bias()
+            # Training begins with the ranking that all sources share: by mean log-share.
+            num = spec.num_popularity
+            self.popularity_weight = nn.Parameter(torch.full((num,), 1 / num)) if num else None
             self.pairs = PairTerm(spec) if spec.paths else None
 
     def name_rows(self, snapshot: Snapshot) -> None:
@@ -66,18 +69,24 @@ class LinkModel(nn.Module):
         vectors = self.source_tower(batch).float() * self._scale
         return torch.cat([vectors, vectors.new_ones(vectors.shape[0], 1)], dim=1)
 
-    def targets(self, batch: TensorBatch, multiplicity: Tensor | None = None) -> Tensor:
+    def targets(
+        self, batch: TensorBatch, popularity: Tensor, multiplicity: Tensor | None = None
+    ) -> Tensor:
         """Vectors of targets, float32 [D, E]; the last channel is a target's worth to everyone.
 
         Args:
             batch: Trees of targets.
+            popularity: float32 [D, F], how sought after each is.
             multiplicity: float32 [D], how often each counts in the statistics of norms while
                 training; None: as `batch.weights` says.
         """
         if multiplicity is not None:
             batch = replace(batch, weights=multiplicity)
         vectors: Tensor = self.target_tower(batch).float()
-        return vectors
+        if self.popularity_weight is None:
+            return vectors
+        worth = vectors[:, -1:] + (popularity @ self.popularity_weight).unsqueeze(1)
+        return torch.cat([vectors[:, :-1], worth], dim=1)
 
     def pair_terms(
         self, history: HistoryTensors, sources: Tensor, targets_of_pairs: Tensor
@@ -101,7 +110,7 @@ class LinkModel(nn.Module):
         if batch.target is None:
             raise InternalError("A batch without candidates has no scores.")
         sources = self.sources(batch.source).index_select(0, batch.labels.source)
-        targets = self.targets(batch.target).index_select(0, batch.candidate)
+        targets = self.targets(batch.target, batch.popularity).index_select(0, batch.candidate)
         scores = (sources * targets).sum(dim=1)
         if self.pairs is None:
             return scores

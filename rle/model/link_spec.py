@@ -9,6 +9,7 @@ from pydantic import model_validator
 from rle.errors import ValidationError
 from rle.model.row_vectors import RowCounts, check_counted
 from rle.model.spec import GraphModelSpec
+from rle.sampling.popularity import num_popularity_features
 from rle.spec.metric import DEFAULT_EVAL_AT_K
 from rle.values import TaskType
 
@@ -36,6 +37,8 @@ class LinkModelSpec(GraphModelSpec):
     """Name of the evaluation metric."""
     k: int
     """Length of the ranked lists."""
+    num_popularity: int = 0
+    """Features of how sought after a target is, see `rle.sampling.popularity`; 0: not told."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -77,6 +80,7 @@ class LinkModelSpec(GraphModelSpec):
             paths=paths,
             metric=metric.name,
             k=metric.eval_at_k or DEFAULT_EVAL_AT_K,
+            num_popularity=_num_popularity(config, task_type, paths),
             shallow_rows=shallow_rows,
             **{name: getattr(config, name) for name in own},
         )
@@ -99,3 +103,13 @@ class LinkModelSpec(GraphModelSpec):
         own |= {"entity_table": self.target_table, "id_awareness": False}
         own |= {"seed": self.seed + TARGET_SEED}
         return GraphModelSpec(**own)
+
+
+def _num_popularity(
+    config: TrainerConfig, task_type: TaskType, paths: tuple[tuple[int, ...], ...]
+) -> int:
+    """Among targets that a source has met, what it did itself tells more than what others do."""
+    is_told = task_type is TaskType.LINK_PREDICTION and paths and config.popularity_prior
+    if not is_told:
+        return 0
+    return num_popularity_features(len(config.windows), time_window=config.time_window_ns)

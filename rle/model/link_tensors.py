@@ -67,6 +67,8 @@ class LinkTensorBatch:
     source: TensorBatch
     target: TensorBatch | None
     """Its `weights` say how many candidates stand behind each tree."""
+    popularity: Tensor
+    """float32 [D, F], how sought after each target is."""
     history: HistoryTensors
     candidate: Tensor
     """int64 [C], position among the D trees."""
@@ -109,6 +111,7 @@ def to_link_tensors(
         ),
         source=to_tensors(batch.source, place, pin=pin),
         target=target,
+        popularity=move(batch.popularity),
         history=to_history(batch.history, place, pin=pin),
         candidate=move(batch.candidate.astype(np.int64)),
         met=move(met),

@@ -62,6 +62,8 @@ class LinkBatch:
     tree of multiplicity 0."""
     multiplicity: Float32Array
     """float32 [D], how many candidates stand behind each tree."""
+    popularity: Float32Array
+    """float32 [D, F], see `rle.sampling.popularity`; F is 0 where it was not asked for."""
     history: History
     """Of the S sources, whole."""
     offset: Int32Array

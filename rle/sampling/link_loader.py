@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rle.sampling.history import HistoryReader
     from rle.sampling.link_batch import History
     from rle.sampling.negatives import NegativeSampler
+    from rle.sampling.popularity import PopularityReader
     from rle.sampling.sampler import NeighborSampler
 
     CandidateKind = Literal["sampled", "history", "none"]
@@ -70,6 +71,7 @@ class LinkLoader(EpochLoader[LinkBatch]):
         inclusive: Whether a target at exactly the source's time is visible.
         negatives: Draws negatives; with "sampled" only.
         num_negative: Negatives per source.
+        popularity: Tells how sought after the candidates are; None where no model asks.
         batch_size: Sources per step over all workers together.
         num_workers: Workers that share each batch; 0 counts as 1.
         rank: Which of them this is.
@@ -97,6 +99,7 @@ class LinkLoader(EpochLoader[LinkBatch]):
         inclusive: bool,
         negatives: NegativeSampler | None = None,
         num_negative: int = 0,
+        popularity: PopularityReader | None = None,
         batch_size: int,
         num_workers: int = 0,
         rank: int = 0,
@@ -122,6 +125,7 @@ class LinkLoader(EpochLoader[LinkBatch]):
             raise ValidationError(f"Candidates {candidates!r} have no negatives.")
         self._snapshot, self._split, self._reader = snapshot, split, reader
         self._source_sampler, self._target_sampler = source_sampler, target_sampler
+        self._popularity = popularity
         is_sampled = candidates == "sampled"
         self._chooser = (
             None
@@ -146,6 +150,7 @@ class LinkLoader(EpochLoader[LinkBatch]):
         chosen = self._choose(times, positions, history, epoch)
         target: Batch | None = None
         index, multiplicity = np.empty(0, np.int32), np.empty(0, np.float32)
+        popularity = np.empty((0, 0), np.float32)
         if self._chooser is not None:
             at, moments, index = distinct_targets(chosen.targets, times[chosen.source])
             multiplicity = np.bincount(index, minlength=at.size).astype(np.float32)
@@ -153,12 +158,14 @@ class LinkLoader(EpochLoader[LinkBatch]):
                 at, moments = np.zeros(1, np.int32), times[:1]
                 multiplicity = np.zeros(1, np.float32)
             target = self._targets(at, moments, epoch)
+            popularity = read_popularity(self._popularity, at, moments)
         return LinkBatch(
             positions=positions,
             weights=weights,
             source=source,
             target=target,
             multiplicity=multiplicity,
+            popularity=popularity,
             history=history,
             offset=chosen.offset,
             candidate=index,
@@ -187,6 +194,15 @@ class LinkLoader(EpochLoader[LinkBatch]):
         positions = rows.astype(np.int64)
         trees = self._target_sampler.sample(rows, times, epoch=epoch, positions=positions)
         return gather(self._snapshot, trees, positions=positions)
+
+
+def read_popularity(
+    reader: PopularityReader | None, rows: Int32Array, times: Int64Array
+) -> Float32Array:
+    """Return how sought after D targets are, float32 [D, F]; F is 0 without a reader."""
+    if reader is None:
+        return np.empty((rows.size, 0), np.float32)
+    return reader.read(rows, times)
 
 
 def shared_moments(times: Int64Array) -> Int64Array | None:

@@ -20,8 +20,6 @@ from rle.sampling.visible import count_before, count_visible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from rle.graph.snapshot import Snapshot
     from rle.sampling.batch import Float32Array, Int32Array, Int64Array
 
@@ -139,18 +137,27 @@ class NegativeSampler:
 
 def path_events(
     snapshot: Snapshot, path: Sequence[int], *, source: str
-) -> tuple[Int32Array, NDArray[np.int64]]:
-    """Return where every event of a path leads, in the order in which they become visible.
+) -> tuple[Int32Array, Int64Array]:
+    """Return where every event of a path leads, and when; see `meetings`."""
+    _, destinations, times = meetings(snapshot, path, source=source)
+    return destinations, times
+
+
+def meetings(
+    snapshot: Snapshot, path: Sequence[int], *, source: str
+) -> tuple[Int32Array, Int32Array, Int64Array]:
+    """Return every event of a path, in the order in which they become visible.
 
     An event is visible when every row on its way is, the target too, but for the source's own.
     Along a path of foreign keys alone each source is one event, visible when the source is.
 
     Returns:
-        int32 [E] rows of the target table and int64 [E] times, ascending; the earliest time of all
-        where no table on the way has one. What is never visible is left out.
+        int32 [E] rows of the source table, int32 [E] rows of the target table and int64 [E] times,
+        ascending; the earliest time of all where no table on the way has one. What is never
+        visible is left out.
     """
     schema, topology, tables = snapshot.schema, snapshot.topology, snapshot.tables
-    rows = np.arange(tables[source].num_rows, dtype=np.int32)
+    rows = sources = np.arange(tables[source].num_rows, dtype=np.int32)
     times = np.full(rows.size, EARLIEST, np.int64)
     own_times = tables[source].times
     if own_times is not None and not schema.relations[path[0]].many:
@@ -164,13 +171,13 @@ def path_events(
             # Position of every child: where its list begins, less where it begins here.
             shift = np.repeat(part.link_start + first - np.cumsum(lengths) + lengths, lengths)
             rows = topology.links[np.arange(shift.size) + shift]
-            times = np.repeat(times, lengths)
+            sources, times = np.repeat(sources, lengths), np.repeat(times, lengths)
         else:
             rows = topology.parents(i, rows)
             kept = rows >= 0
-            rows, times = rows[kept], times[kept]
+            sources, rows, times = sources[kept], rows[kept], times[kept]
         if store.times is not None:
             times = np.maximum(times, store.times[rows])
     order = np.argsort(times, kind="stable")
     order = order[: np.searchsorted(times[order], NULL_TIME)]
-    return rows[order].astype(np.int32), times[order]
+    return sources[order], rows[order].astype(np.int32), times[order]

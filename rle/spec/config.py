@@ -145,6 +145,9 @@ class TrainerConfig(Value):
     """Negatives per source, link prediction only."""
     negative_sampling_strategy: Literal["random", "degree_based"] = "random"
     """How negatives are drawn, link prediction only."""
+    popularity_prior: bool = True
+    """Whether destinations are told their shares of all events and of all first meetings up to the
+    moment, which a model begins to rank by; link prediction only."""
     text_embedder: str = "model2vec-potion-base-4M"
     """A known embedder's name, or a path to a local model2vec or transformers folder."""
     id_awareness: bool = False

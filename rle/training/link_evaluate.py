@@ -22,12 +22,13 @@ from rle.model.link_tensors import to_link_tensors
 from rle.model.retrieval import PairTerms, top_k, top_k_of_pairs
 from rle.model.tensors import to_tensors
 from rle.sampling.features import gather_lists
+from rle.sampling.link_loader import read_popularity
 from rle.sampling.loader import BatchLoader
 from rle.sampling.moments import moments
 from rle.sampling.visible import count_visible
 from rle.training.evaluate import autocast
 from rle.training.link_metrics import LinkMeter
-from rle.training.link_parts import make_link_loader
+from rle.training.link_parts import make_link_loader, make_popularity
 from rle.training.node_job import make_sampler
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from rle.model.link import LinkModel
     from rle.model.link_tensors import LinkTensorBatch
     from rle.sampling.link_batch import LinkBatch
+    from rle.sampling.popularity import PopularityReader
     from rle.spec.config import TrainerConfig
     from rle.spec.dataset import DatasetSpec
     from rle.training.ranks import Ranks
@@ -77,6 +79,8 @@ class LinkRanker:
         config: How neighbours are sampled.
         split: The rows; those of unknown sources are left out.
         k: Length of the lists.
+        popularity: Tells the model how sought after destinations are; made here where it is None
+            and the model asks.
         batch_size: Trees per step, over all ranks; changes speed and memory only.
         ranks: Who shares the work.
         on_step: Called with the steps that are done and their number.
@@ -91,12 +95,14 @@ class LinkRanker:
         split: LinkSplitRows,
         *,
         k: int,
+        popularity: PopularityReader | None = None,
         batch_size: int,
         ranks: Ranks,
         on_step: Callable[[int, int], None] | None = None,
     ) -> None:
         self._model, self._snapshot, self._dataset = model, snapshot, dataset
         self._config, self._split, self._k = config, split, k
+        self._popularity = popularity or make_popularity(snapshot, dataset, config, model.spec)
         self._batch_size, self._ranks = max(batch_size, ranks.num_ranks), ranks
         self._store = snapshot.tables[dataset.entities[1][0]]
         self._inclusive = dataset.task.current_time
@@ -184,8 +190,9 @@ class LinkRanker:
         with contextlib.closing(loader):
             for batch in loader:
                 moved = to_tensors(batch, device, pin=device.type == "cuda")
+                told = read_popularity(self._popularity, batch.trees.rows, batch.trees.times)
                 with autocast(device):
-                    found = self._model.targets(moved)
+                    found = self._model.targets(moved, torch.from_numpy(told).to(device))
                 real = moved.weights > 0  # padding rows are another rank's
                 vectors[moved.positions[real]] = found[real].float()
                 tell()

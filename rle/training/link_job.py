@@ -24,7 +24,7 @@ from rle.training.evaluate import autocast
 from rle.training.job import TrainingJob
 from rle.training.link_evaluate import LinkRanker, measure_ranking
 from rle.training.link_metrics import check_link_metric
-from rle.training.link_parts import make_link_loader
+from rle.training.link_parts import make_link_loader, make_popularity
 from rle.training.link_rows import (
     load_split,
     save_split,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from rle.graph.link_task import LinkSplitRows
     from rle.sampling.link_loader import LinkLoader
+    from rle.sampling.popularity import PopularityReader
     from rle.spec.config import TrainerConfig
     from rle.spec.metric import EvaluationMetric
     from rle.training.ranks import Ranks
@@ -98,6 +99,7 @@ class LinkTrainingJob(TrainingJob):
         model = LinkModel(self.model)
         model.name_rows(snapshot)
         model.bind(snapshot)
+        popularity = make_popularity(snapshot, self.dataset, config, self.model)
         loader = partial(
             make_link_loader,
             snapshot,
@@ -106,6 +108,7 @@ class LinkTrainingJob(TrainingJob):
             paths=self.model.paths,
             lags=self.model.lags,
             candidates="sampled",
+            popularity=popularity,
             ranks=ranks,
         )
         train_loader = loader(
@@ -121,6 +124,7 @@ class LinkTrainingJob(TrainingJob):
                 dataset=self.dataset,
                 config=config,
                 split=validation,
+                popularity=popularity,
                 loss_loader=loader(
                     validation,
                     batch_size=config.val_batch_size,
@@ -182,6 +186,7 @@ class RankValidator:
     dataset: DatasetSpec
     config: TrainerConfig
     split: LinkSplitRows
+    popularity: PopularityReader | None
     loss_loader: LinkLoader
     """Rows of the split in order, each once over all ranks, with sampled candidates."""
 
@@ -202,6 +207,7 @@ class RankValidator:
             self.config,
             self.split,
             k=model.spec.k,
+            popularity=self.popularity,
             batch_size=self.config.val_batch_size,
             ranks=ranks,
             on_step=on_step,

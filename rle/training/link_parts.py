@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rle.sampling.history import HistoryReader
 from rle.sampling.link_loader import LinkLoader
 from rle.sampling.negatives import NegativeSampler
+from rle.sampling.popularity import PopularityReader
 from rle.training.node_job import make_sampler
 from rle.values import TaskType
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rle.graph.snapshot import Snapshot
+    from rle.model.link_spec import LinkModelSpec
     from rle.sampling.link_loader import CandidateKind, LinkRows
     from rle.spec.config import TrainerConfig
     from rle.spec.dataset import DatasetSpec
@@ -29,6 +31,7 @@ def make_link_loader(
     paths: Sequence[tuple[int, ...]],
     lags: Mapping[str, int],
     candidates: CandidateKind,
+    popularity: PopularityReader | None = None,
     batch_size: int,
     ranks: Ranks,
     shuffle: bool = False,
@@ -44,6 +47,7 @@ def make_link_loader(
         paths: The model's history paths.
         lags: The model's: what usually comes how long after what; see `NeighborSampler`.
         candidates: What sources are weighed against; see `LinkLoader`.
+        popularity: The model's; see `make_popularity`.
         batch_size: Sources per step, over all ranks.
         ranks: Who shares the rows.
         shuffle: True for training.
@@ -81,6 +85,7 @@ def make_link_loader(
         inclusive=task.current_time,
         negatives=negatives,
         num_negative=config.num_negative if negatives is not None else 0,
+        popularity=popularity,
         # Every rank needs a row of each batch.
         batch_size=max(batch_size, ranks.num_ranks),
         num_workers=ranks.num_ranks,
@@ -89,4 +94,21 @@ def make_link_loader(
         shuffle=shuffle,
         threads=config.sampler_workers,
         max_iters=max_iters,
+    )
+
+
+def make_popularity(
+    snapshot: Snapshot, dataset: DatasetSpec, config: TrainerConfig, model: LinkModelSpec
+) -> PopularityReader | None:
+    """Return what tells a model how sought after targets are; None where it does not ask."""
+    if not model.num_popularity:
+        return None
+    return PopularityReader(
+        snapshot,
+        source=model.entity_table,
+        target=model.target_table,
+        path=model.paths[0],
+        inclusive=dataset.task.current_time,
+        windows=config.windows,
+        time_window=config.time_window_ns,
     )

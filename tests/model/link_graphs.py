@@ -125,6 +125,7 @@ def make_link_batch(
         source=make_trees(snapshot, "users", rows, days, positions),
         target=make_trees(snapshot, "items", items, item_days, np.array(items, np.int64)),
         multiplicity=np.bincount(candidate, minlength=len(seeds)).astype(np.float32),
+        popularity=np.empty((len(seeds), 0), np.float32),
         history=history,
         offset=np.cumsum([0, *map(len, candidates)]).astype(np.int32),
         candidate=np.array(candidate, np.int32),

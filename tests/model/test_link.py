@@ -69,7 +69,7 @@ def test_pair_features_are_what_a_loop_over_pairs_says(snapshot):
 def test_scores_of_candidates_are_those_of_retrieval(snapshot):
     model = make_link_model(snapshot).eval()
     batch = make_link_tensors(snapshot)
-    sources, targets = model.sources(batch.source), model.targets(batch.target)
+    sources, targets = model.sources(batch.source), model.targets(batch.target, batch.popularity)
     assert sources.shape == (4, 17)
     assert targets.shape == (batch.target.weights.shape[0], 17)
     dense = sources @ targets.T
@@ -162,7 +162,7 @@ def test_without_paths_the_score_is_the_product_alone(snapshot):
     model = make_link_model(snapshot, paths=()).eval()
     assert model.pairs is None
     batch = make_link_tensors(snapshot)
-    sources, targets = model.sources(batch.source), model.targets(batch.target)
+    sources, targets = model.sources(batch.source), model.targets(batch.target, batch.popularity)
     expected = (sources @ targets.T)[batch.labels.source, batch.candidate]
     assert torch.allclose(model(batch), expected, atol=1e-5)
     assert not model.pair_terms(batch.history, sources, targets).any()
@@ -217,3 +217,16 @@ def test_id_awareness_marks_the_source_where_its_tree_meets_it_again(snapshot):
         users.extra_weight[0] += 1
     assert not torch.allclose(model.sources(batch), before)
     assert not any(module.marks_seeds for module in model.target_tower.inputs)
+
+
+def test_a_model_begins_with_what_is_sought_after(snapshot):
+    plain = make_link_model(snapshot)
+    told = make_link_model(snapshot, num_popularity=2)
+    trees = make_link_tensors(snapshot).target
+    shares = torch.tensor([[-1.0, -3.0], *[[-4.0, -4.0]] * (trees.weights.shape[0] - 1)])
+    assert torch.equal(LinkModel(told.spec).popularity_weight, torch.full((2,), 0.5))
+    with torch.no_grad():
+        told.load_state_dict(plain.state_dict() | {"popularity_weight": torch.full((2,), 0.5)})
+        added = told.targets(trees, shares) - plain.targets(trees, shares)
+    assert torch.equal(added[:, :-1], torch.zeros_like(added[:, :-1]))
+    assert added[:, -1].tolist() == pytest.approx(shares.mean(1).tolist(), abs=1e-5)

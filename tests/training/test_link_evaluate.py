@@ -14,8 +14,10 @@ from rle.model.link_tensors import to_history
 from rle.model.tensors import to_tensors
 from rle.sampling.features import gather
 from rle.sampling.history import HistoryReader
+from rle.sampling.link_loader import read_popularity
 from rle.training import link_evaluate
 from rle.training.link_evaluate import LinkRanker, measure_ranking, moment_limit
+from rle.training.link_parts import make_popularity
 from rle.training.node_job import make_sampler
 from rle.training.ranks import Ranks
 from rle.values import Split, TaskType
@@ -65,7 +67,10 @@ def obvious_scores(world, position):
     towns = np.flatnonzero(store.times < time)  # current_time=False
     with torch.no_grad():
         source = model.sources(trees(world, 0, [row], [time], [position]))
-        vectors = model.targets(trees(world, 1, towns, [time] * towns.size, towns))
+        reader = make_popularity(snapshot, spec, config, model.spec)
+        told = read_popularity(reader, towns.astype(np.int32), np.full(towns.size, time))
+        seen = trees(world, 1, towns, [time] * towns.size, towns)
+        vectors = model.targets(seen, torch.from_numpy(told))
         reader = HistoryReader(
             snapshot,
             source="people",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,18 @@ AHEAD_PER_THREAD = 2
 """Batches each thread may have ready or in hand beyond the one the consumer holds."""
 
 LoadedT = TypeVar("LoadedT")
+
+
+class DatedRows(Protocol):
+    """The rows of one split: whom they are about, and as of when."""
+
+    @property
+    def rows(self) -> Int32Array:
+        """int32 [N], rows of the entity or source table, -1 where it is unknown."""
+
+    @property
+    def times(self) -> Int64Array:
+        """int64 [N], nanoseconds since 1970 UTC."""
 
 
 class EpochLoader(ABC, Generic[LoadedT]):

@@ -11,7 +11,7 @@ import numpy as np
 
 from rle.errors import ValidationError
 from rle.sampling.candidates import ALL, CandidateChooser, Candidates
-from rle.sampling.epochs import EpochLoader
+from rle.sampling.epochs import DatedRows, EpochLoader
 from rle.sampling.features import gather, gather_lists
 from rle.sampling.link_batch import LinkBatch
 
@@ -32,16 +32,8 @@ MIN_SHARING = 16
 """Rows per distinct time from which on rows of one time are trained on together."""
 
 
-class LinkRows(Protocol):
+class LinkRows(DatedRows, Protocol):
     """The rows of one split, as `rle.graph.link_task.LinkSplitRows` has them."""
-
-    @property
-    def rows(self) -> Int32Array:
-        """int32 [N], rows of the source table, -1 where the source is unknown."""
-
-    @property
-    def times(self) -> Int64Array:
-        """int64 [N], nanoseconds since 1970 UTC."""
 
     @property
     def offsets(self) -> Int64Array | None:

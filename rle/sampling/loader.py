@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from rle.sampling.epochs import EpochLoader
+from rle.sampling.epochs import DatedRows, EpochLoader
 from rle.sampling.features import gather
 
 if TYPE_CHECKING:
@@ -12,20 +12,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rle.graph.snapshot import Snapshot
-    from rle.sampling.batch import Batch, Float32Array, Int32Array, Int64Array
+    from rle.sampling.batch import Batch, Float32Array, Int64Array
     from rle.sampling.sampler import NeighborSampler
 
 
-class SeedRows(Protocol):
+class SeedRows(DatedRows, Protocol):
     """The rows of one split, as `rle.graph.task.SplitRows` has them."""
-
-    @property
-    def rows(self) -> Int32Array:
-        """int32 [N], rows of the entity table, -1 where the entity is unknown."""
-
-    @property
-    def times(self) -> Int64Array:
-        """int64 [N], nanoseconds since 1970 UTC."""
 
     @property
     def labels(self) -> NDArray[np.generic] | None:

@@ -25,13 +25,13 @@ from rle.training.jobs import make_job
 from rle.training.link_evaluate import LinkRanker, measure_ranking
 from rle.training.link_job import LinkTrainingJob
 from rle.training.link_rows import load_split, save_split
-from rle.training.loop import fit
 from rle.training.preflight import check_before_training
 from rle.training.ranks import Ranks
 from rle.training.workers import run_training
 from rle.values import Split, TaskType
 from tests.graph.tiny import build, dataset, table_spec
 from tests.link_world import days, make_config
+from tests.training.restarts import check_restart, losses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,10 +128,6 @@ def town_job(world, folder, task_type=LINK, **changes) -> LinkTrainingJob:
     return make_job(spec, config, snapshot, labels=None, folder=folder)
 
 
-def losses(events) -> list[float]:
-    return [e.loss for e in events if isinstance(e, ProgressEvent) and e.stage == "train"]
-
-
 @pytest.mark.parametrize("task_type", [LINK, REPEATED])
 def test_both_link_tasks_learn_and_the_kept_weights_rank_as_well_again(world, tmp_path, task_type):
     job, events = town_job(world, tmp_path, task_type, n_epochs=4), []
@@ -171,25 +167,8 @@ def test_the_job_is_equal_to_its_json(world, tmp_path):
 def test_a_restart_within_an_epoch_gives_the_same_curve(world, tmp_path):
     changes = {"evals_per_epoch": 2, "shallow_embeddings_list": ("towns",), "id_awareness": True}
     job = town_job(world, tmp_path, **changes)
-    job.prepare()
-    events, states = [], []
-
-    def run(**given):
-        parts = job.build(Ranks(device=CPU))
-        try:
-            return fit(parts, job.config, job.metric, **given)
-        finally:
-            parts.train_loader.close()
-            parts.validator.close()
-
-    whole = run(on_event=events.append, on_state=states.append)
-    middle = next(s for s in states if s.position.step > 0 and s.position.epoch == 1)
-    later = []
-    rest = run(on_event=later.append, state=middle)
-    assert losses(later) == losses(events)[middle.position.total_steps :]
-    assert rest.history == whole.history
-    assert all(torch.equal(rest.weights[k], whole.weights[k]) for k in whole.weights)
-    vectors = whole.weights["target_tower.inputs.1.encoder.row_vectors.vectors"]
+    weights = check_restart(job)
+    vectors = weights["target_tower.inputs.1.encoder.row_vectors.vectors"]
     assert vectors.shape == (NUM_TOWNS, 16)
     assert vectors.any()
 

@@ -24,11 +24,11 @@ from rle.spec.task import NodeTaskSpec
 from rle.testing.shop import FACTS
 from rle.training.checkpoint import CheckpointStore
 from rle.training.job import carry_out
-from rle.training.loop import fit
 from rle.training.node_job import NodeTrainingJob
 from rle.training.ranks import Ranks
 from rle.training.workers import run_training
 from rle.values import ColumnDType, Split, TaskType
+from tests.training.restarts import check_restart, losses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,10 +132,6 @@ def shop_job(shop_db: Path, snapshots: Path, folder: Path, task: str, **changes)
     )
 
 
-def losses(events) -> list[float]:
-    return [e.loss for e in events if isinstance(e, ProgressEvent) and e.stage == "train"]
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_type_trains_and_its_loss_falls(shop_db, snapshots, tmp_path, task):
     job, events = shop_job(shop_db, snapshots, tmp_path, task, n_epochs=3), []
@@ -159,24 +155,7 @@ def test_a_restart_within_an_epoch_gives_the_same_curve(shop_db, snapshots, tmp_
     job = shop_job(
         shop_db, snapshots, tmp_path, "churn", evals_per_epoch=2, sampler_workers=threads
     )
-    job.prepare()
-    events, states = [], []
-
-    def run(**given):
-        parts = job.build(Ranks(device=CPU))
-        try:
-            return fit(parts, job.config, job.metric, **given)
-        finally:
-            parts.train_loader.close()
-            parts.validator.close()
-
-    whole = run(on_event=events.append, on_state=states.append)
-    middle = next(s for s in states if s.position.step > 0 and s.position.epoch == 1)
-    later = []
-    rest = run(on_event=later.append, state=middle)
-    assert losses(later) == losses(events)[middle.position.total_steps :]
-    assert rest.history == whole.history
-    assert all(torch.equal(rest.weights[k], whole.weights[k]) for k in whole.weights)
+    check_restart(job)
 
 
 def test_rows_that_come_twice_or_not_at_all_are_told_once(shop_db, snapshots, tmp_path):

@@ -18,6 +18,7 @@ from rle.errors import DataError, ValidationError
 from rle.graph.task_table import check_times, has_column, read_columns, times_of
 from rle.ingest.convert import as_lists
 from rle.ingest.keys import key_kind, plain_keys
+from rle.spec.infer import is_json_lists, is_list
 from rle.spec.task import LinkTaskSpec
 from rle.values import Split
 
@@ -218,12 +219,7 @@ def _groups(keys: pa.Array, times: Int64Array, *, where: str) -> tuple[Int64Arra
 def _is_list(values: pa.Array) -> bool:
     """Whether a column holds lists; text holds them where all of it looks like JSON lists."""
     dtype = values.type
-    if pt.is_list(dtype) or pt.is_large_list(dtype) or pt.is_fixed_size_list(dtype):
-        return True
-    if pt.is_string(dtype) or pt.is_large_string(dtype):
-        is_json = pc.and_(pc.starts_with(values, "["), pc.ends_with(values, "]"))
-        return values.null_count < len(values) and bool(pc.all(is_json).as_py())
-    return bool(pt.is_null(dtype))
+    return is_list(dtype) or is_json_lists(values) or bool(pt.is_null(dtype))
 
 
 def _flat(values: pa.Array, *, where: str) -> tuple[pa.Array, Int64Array]:

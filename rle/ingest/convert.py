@@ -94,7 +94,7 @@ def to_numbers(values: pa.Array, *, where: str) -> tuple[NDArray[np.float32], in
         wide = pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(
-            f"Column {where!r} is {values.type} and not a number throughout: {str(error)[:200]} "
+            f"Column {where!r} is {values.type} and not a number throughout: {str(error)[:200]}. "
             "Use dtype category or text, or clean the source."
         ) from None
     with np.errstate(over="ignore"):

@@ -125,7 +125,7 @@ class Registry:
             if value is not None and (best is None or metric.is_better(value, best[1])):
                 best = model, value
         if best is None:
-            measured = sorted({m.metric for m in finished if m.metric})
+            measured = sorted({m.measured for m in finished if m.measured})
             at_k = f"@{metric.eval_at_k}" if metric.eval_at_k is not None else ""
             raise ValidationError(
                 f"None of the {len(finished)} finished runs of experiment {experiment_name!r} "
@@ -359,11 +359,13 @@ def _model_of(run: Run, experiment_name: str) -> TrainedModel:
     """Return what MLflow's run says about the model it trained."""
     metric = run.data.tags.get(METRIC_TAG)
     best = None if metric is None else run.data.metrics.get(best_metric_name(metric))
+    at_k = run.data.tags.get(EVAL_AT_K_TAG)
     return TrainedModel(
         model_run_id=run.info.run_id,
         experiment_name=experiment_name,
         status=run.info.status,
         metric=metric,
+        eval_at_k=None if at_k is None else int(at_k),
         validation=best,
         started_at=_moment(run.info.start_time),
         has_model=METRIC_TAG in run.data.tags and DELETED_TAG not in run.data.tags,

@@ -28,11 +28,19 @@ class TrainedModel(Value):
     """In MLflow's words: RUNNING, FINISHED, FAILED or KILLED."""
     metric: str | None
     """What chose the kept weights."""
+    eval_at_k: int | None = None
+    """How long the lists were that it measured; None where it measures no lists."""
     validation: float | None
     """Its value on the validation split, of the kept weights."""
     started_at: datetime
     has_model: bool
     """False where the run ended early, or its model was deleted."""
+
+    @property
+    def measured(self) -> str | None:
+        """The metric in one text: "roc_auc", "link_prediction_map@12"."""
+        at_k = "" if self.eval_at_k is None else f"@{self.eval_at_k}"
+        return self.metric and f"{self.metric}{at_k}"
 
 
 class RegisteredVersion(Value):

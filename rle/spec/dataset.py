@@ -140,7 +140,11 @@ class DatasetSpec(Value):
                 raise UnknownNameError(f"key of table {table_name!r}", key, table.key_columns)
             if dtype is not None:
                 check_same_dtype(
-                    f"{self.task.name}.{column}", dtype, f"{table_name}.{key}", table.dtype_of(key)
+                    f"{self.task.name}.{column}",
+                    dtype,
+                    f"{table_name}.{key}",
+                    table.dtype_of(key),
+                    way_out="Cast the column in a view of the task's tables.",
                 )
 
     def _check_connected(self) -> None:
@@ -168,13 +172,19 @@ class DatasetSpec(Value):
             )
 
 
-def check_same_dtype(child: str, given: ColumnDType, parent: str, wanted: ColumnDType) -> None:
+def check_same_dtype(
+    child: str,
+    given: ColumnDType,
+    parent: str,
+    wanted: ColumnDType,
+    *,
+    way_out: str = "Give both the same dtype with update_column_dtype or column_dtypes.",
+) -> None:
     """Raise ValidationError naming both columns where values could never be equal."""
     if given is not wanted:
         raise ValidationError(
             f"Column {child!r} is {given.value} but the key it refers to, {parent!r}, is "
-            f"{wanted.value}; their values can never be equal. Give both the same dtype with "
-            "update_column_dtype or column_dtypes."
+            f"{wanted.value}; their values can never be equal. {way_out}"
         )
 
 

@@ -27,16 +27,14 @@ never categories: see `key_dtype`.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from rle.values import ColumnDType
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SAMPLE_ROWS = 8192
 """Rows that inference looks at."""
@@ -147,6 +145,26 @@ def allowed_dtypes(dtype: pa.DataType) -> tuple[ColumnDType, ...]:
     else:
         names = {choice.value}
     return tuple(member for member in ColumnDType if member.value in names)
+
+
+def is_json_lists(values: pa.ChunkedArray | pa.Array) -> bool:
+    """Whether a column is text of which every value looks like a JSON list, as in CSV files."""
+    if not _is_string(values.type) or values.null_count == len(values):
+        return False
+    return bool(pc.all(pc.and_(pc.starts_with(values, "["), pc.ends_with(values, "]"))).as_py())
+
+
+def json_item_type(values: pa.ChunkedArray | pa.Array) -> pa.DataType:
+    """Return the type of the items of JSON lists; that of `values` where they are none after all.
+
+    Args:
+        values: Text for which `is_json_lists` holds.
+    """
+    try:
+        lists = pa.array([json.loads(text) for text in pc.unique(values.drop_null()).to_pylist()])
+    except (ValueError, pa.ArrowException):
+        return values.type
+    return lists.type.value_type
 
 
 def is_list(dtype: pa.DataType) -> bool:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import pyarrow.types as pt
 
 from rle.errors import DataError, UnknownNameError, ValidationError
-from rle.spec.infer import dtype_of_type, is_list, key_dtype
+from rle.spec.infer import (
+    SAMPLE_ROWS,
+    dtype_of_type,
+    is_json_lists,
+    is_list,
+    json_item_type,
+    key_dtype,
+)
 from rle.values import ColumnDType, Split, TaskType
 
 if TYPE_CHECKING:
@@ -17,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class TaskTables:
-    """Schemas of the splits. Needs one look at each table; keeps no row.
+    """Schemas of the splits. Needs one or two looks at each table; keeps no row.
 
     Args:
         connector: Where the tables are.
@@ -30,7 +37,7 @@ class TaskTables:
     """
 
     def __init__(self, connector: Connector, task: str, sources: dict[Split, str]) -> None:
-        self.task, self.sources = task, sources
+        self.task, self.sources, self._connector = task, sources, connector
         self._schemas: dict[Split, dict[str, pa.DataType]] = {}
         for split, source in sources.items():
             schema = connector.arrow_schema(source)
@@ -53,8 +60,8 @@ class TaskTables:
     def check_entity(self, column: str, *, may_be_list: bool) -> ColumnDType | None:
         """Check that a column of all splits can hold keys; return their dtype.
 
-        None comes back where only a test table is there and lacks the targets.
-
+        None comes back where nothing tells: only a test table is there and lacks the targets, or
+        all of them are empty lists in JSON.
 
         Args:
             column: Name of the column.
@@ -63,7 +70,9 @@ class TaskTables:
         types = self._types_of(column, "entity column", optional_in_test=may_be_list)
         dtypes: dict[Split, ColumnDType] = {}
         for split, dtype in types.items():
-            values = dtype.value_type if may_be_list and is_list(dtype) else dtype
+            values = self._item_type(split, column, dtype) if may_be_list else dtype
+            if may_be_list and pt.is_null(values):
+                continue
             found = key_dtype(values)
             if found is None:
                 raise ValidationError(
@@ -95,6 +104,16 @@ class TaskTables:
                     f"Time column {column!r} of the {split.value} table of task {self.task!r} "
                     f"must be datetime, not {dtype}."
                 )
+
+    def _item_type(self, split: Split, column: str, dtype: pa.DataType) -> pa.DataType:
+        """Return the type of one key where a row holds a list of them, also as JSON text."""
+        if is_list(dtype):
+            return dtype.value_type
+        if not (pt.is_string(dtype) or pt.is_large_string(dtype)):
+            return dtype
+        source = self.sources[split]
+        rows = self._connector.sample(source, columns=[column], max_rows=SAMPLE_ROWS).column(0)
+        return json_item_type(rows) if is_json_lists(rows) else dtype
 
     def _types_of(
         self, column: str, role: str, *, optional_in_test: bool = False

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -160,6 +161,37 @@ def test_a_link_task_is_a_spec_too(school: DuckDBConnector) -> None:
     assert made.spec.target_entity_dtype == "integer"
     assert LinkTaskSpec.from_json(made.spec.to_json()) == made.spec
     assert "target entity" in repr(made) or "classes" in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype"),
+    [
+        (["[1, 2]", "[]", ""], "integer"),
+        (['["a"]', "[]", '["b", "c"]'], "text"),
+        (["[0.5]", "[2]", "[]"], "float"),
+        (["a", "[b]", "c"], "text"),
+        (["[]", "[]", "[]"], None),
+    ],
+)
+def test_lists_of_targets_in_csv_have_the_dtype_of_their_items(
+    tmp_path: Path, cells: list[str], dtype: str | None
+) -> None:
+    for split in ("train", "validation"):
+        with (tmp_path / f"{split}.csv").open("w", newline="") as file:
+            rows = [(i, "2020-01-01", cell) for i, cell in enumerate(cells)]
+            csv.writer(file).writerows([("who", "moment", "picks"), *rows])
+    made = LinkTask(
+        connector=LocalConnector(connector_type="csv", url=str(tmp_path)),
+        name="next",
+        task_data_source={"train": "train.csv", "validation": "validation.csv"},
+        source_entity_column="who",
+        source_entity_table="students",
+        target_entity_column="picks",
+        target_entity_table="classes",
+        task_type=TaskType.LINK_PREDICTION,
+        time_column="moment",
+    )
+    assert made.spec.target_entity_dtype == dtype
 
 
 def test_a_link_task_refuses_node_types(school: DuckDBConnector) -> None:

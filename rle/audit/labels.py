@@ -34,6 +34,12 @@ class AuditLabels:
     numbers: NDArray[np.float64] | None
     """float64 [S], of a regression."""
 
+    def is_constant(self, num_fit: int) -> bool:
+        """Whether the rows to learn from, the first `num_fit`, or the others are all alike."""
+        values = self.is_class if self.numbers is None else self.numbers[:, None]
+        parts = (values[:num_fit], values[num_fit:])
+        return any(bool((part == part[:1]).all()) for part in parts)
+
 
 def read_labels(
     task_type: TaskType, parts: tuple[tuple[TaskRows, NDArray[np.int64]], ...]

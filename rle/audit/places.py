@@ -172,9 +172,8 @@ class Surroundings:
             if place.depth == 0:
                 back = np.arange(MEMBERS)
                 kept = back[None, :] < count[:, None]
-                members = np.where(
-                    kept, links.links[np.where(kept, at[:, None] - back[None, :], 0)], -1
-                ).astype(np.int32)
+                members = np.full(kept.shape, -1, np.int32)
+                members[kept] = links.links[(at[:, None] - back[None, :])[kept]]
             yield Children(relation.target, relation.link, path, part.basis, count, members)
             if (newest >= 0).any():
                 yield Place(

@@ -62,21 +62,31 @@ def audit_dataset(
         on_progress: Called with a stage, steps done and steps in all.
 
     Raises:
-        ValidationError: `max_rows` is below 100.
+        ValidationError: `max_rows` is below 100, `seed` is no number from 0 on, or `ignore` is one
+            text instead of several.
         RLEError: The tables or the task tables cannot be read.
     """
-    if max_rows < MIN_ROWS:
-        raise ValidationError(f"max_rows must be {MIN_ROWS} or more, not {max_rows!r}.")
+    _check_options(ignore, max_rows, seed)
     started = time.monotonic()
     audit = _Audit(without_text(spec), max_rows, seed, on_progress or _tell_nobody)
     findings = list(audit.run())
     kept = [f for f in findings if f.table not in ignore and f.place not in ignore]
+    over = [f"{len(findings) - len(kept)} findings were passed over, as asked."] if ignore else []
     return AuditReport(
         dataset=spec.experiment_name,
         findings=sorted_findings(kept),
-        notes=tuple(audit.notes),
+        notes=(*audit.notes, *over),
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def _check_options(ignore: Sequence[str], max_rows: int, seed: int) -> None:
+    if isinstance(ignore, str):  # "in" would look for parts of it
+        raise ValidationError(f"ignore must be a list of places, such as [{ignore!r}].")
+    for name, value, least in (("max_rows", max_rows, MIN_ROWS), ("seed", seed, 0)):
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if not is_number or value < least:
+            raise ValidationError(f"{name} must be {least} or more, a number, not {value!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +197,24 @@ class _Audit:
             num_fit=at[0].size,
         )
         has_labels = len(fitted) == 2 and all(found.labels is not None for found in fitted)
-        if not has_labels or min(positions.size for positions in at) < MIN_FITTED:
+        if not has_labels:
+            return seeds, None
+        if min(positions.size for positions in at) < MIN_FITTED:
+            self._note_unmeasured(f"fewer than {MIN_FITTED} labelled rows")
             return seeds, None
         parts = tuple(zip(used, at, strict=True))
         task_type = self._spec.task.task_type
         labels = read_labels(task_type, parts)
+        if labels.is_constant(seeds.num_fit):
+            self._note_unmeasured("one label only")
+            return seeds, None
         return seeds, LabelChecks(labels, seeds.num_fit, is_link=task_type.is_link)
+
+    def _note_unmeasured(self, why: str) -> None:
+        """Note once that no column was measured, lest a quiet report be taken for a proof."""
+        note = f"No column was measured against the label: a split has {why}."
+        if note not in self.notes:
+            self.notes.append(note)
 
 
 def _tell_nobody(stage: str, done: int, of: int) -> None:

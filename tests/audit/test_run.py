@@ -199,6 +199,47 @@ def test_too_small_a_sample_is_refused(shop_db):
         dataset.audit(max_rows=10)
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"max_rows": "many"}, "max_rows must be 100 or more, a number, not 'many'"),
+        ({"seed": -1}, "seed must be 0 or more, a number, not -1"),
+        ({"seed": "x"}, "seed must be 0 or more"),
+        ({"ignore": "transactions.channel"}, r"such as \['transactions.channel'\]"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(shop_db, option, said):
+    dataset = shop_dataset(DuckDBConnector(database=str(shop_db)), tables=CUSTOMERS)
+    with pytest.raises(ValidationError, match=said):
+        dataset.audit(**option)
+
+
+def test_a_report_says_how_much_was_passed_over(tmp_path):
+    dataset = shop_dataset(shop(tmp_path, leak=timedelta(0)), tables=CUSTOMERS)
+    report = dataset.audit(ignore=["transactions.channel"])
+    assert "1 findings were passed over, as asked." in report.notes
+    assert not any("passed over" in note for note in dataset.audit().notes)
+
+
+def test_a_child_table_without_rows_is_walked_over(tmp_path):
+    report = audit(shop(tmp_path, "DELETE FROM transactions"))
+    assert report.ok
+    assert any(note.startswith("surroundings: ") for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("UPDATE churn_validation SET label = 1", "one label only"),
+        ("DELETE FROM churn_validation WHERE customer_id % 30 > 0", "fewer than 40 labelled rows"),
+    ],
+)
+def test_a_quiet_report_says_where_nothing_could_be_measured(tmp_path, statement, why):
+    report = audit(shop(tmp_path, statement))
+    assert f"No column was measured against the label: a split has {why}." in report.notes
+    assert not any(note.endswith("columns.") for note in report.notes)
+
+
 def test_data_without_any_time_are_audited_for_the_rest(tmp_path):
     connector = shop(tmp_path, "UPDATE churn_train SET label = customer_id % 2",
                      "UPDATE churn_validation SET label = customer_id % 2",

@@ -37,6 +37,8 @@ def run_baseline(
 ) -> BaselineReport:
     """Train and measure the baseline; see `rle.Dataset.baseline`."""
     tell = on_progress or (lambda stage, done, of: None)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ValidationError(f"seed must be 0 or more, a number, not {seed!r}.")
     check_task_splits(spec)
     codec = None
     if not isinstance(spec.task, LinkTaskSpec):

@@ -45,7 +45,8 @@ def as_text(renderable: RenderableType, *, width: int = 100) -> str:
     """Return what rich would print, as plain lines of at most `width` characters."""
     console = Console(file=io.StringIO(), width=width, highlight=False)
     with console.capture() as captured:
-        console.print(renderable)
+        # markup=False: the name of a column may hold square brackets.
+        console.print(renderable, markup=False)
     return captured.get().rstrip("\n")
 
 

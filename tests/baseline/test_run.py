@@ -14,7 +14,7 @@ from rle import DuckDBConnector, cli
 from rle.baseline import node
 from rle.baseline.aim import Aim
 from rle.baseline.boost import Boosted, Rows, as_scores, train
-from rle.baseline.report import BaselineReport, verdict
+from rle.baseline.report import BaselineReport, FeatureShare, verdict
 from rle.baseline.trivial import trivial_scores
 from rle.errors import MissingModelError, ValidationError
 from rle.sdk.dataset import Dataset
@@ -95,6 +95,29 @@ def test_many_features_are_screened(shop_db, monkeypatch):
     report = shop_of(shop_db).baseline()
     assert report.num_features <= 25 < report.num_candidates
     assert report.validation > 0.75
+
+
+@pytest.mark.parametrize("seed", [-1, "a", 1.5, True])
+def test_a_seed_that_is_none_is_refused_before_anything_is_read(tmp_path, seed):
+    dataset = shop_of(make_shop(num_customers=50).write_duckdb(tmp_path / "shop.duckdb"))
+    (tmp_path / "shop.duckdb").unlink()
+    with pytest.raises(ValidationError, match=f"seed must be 0 or more, a number, not {seed!r}"):
+        dataset.baseline(seed=seed)
+
+
+def test_names_with_square_brackets_are_shown_whole():
+    report = BaselineReport(
+        dataset="shop/regression/spend",
+        task_type=TaskType.REGRESSION,
+        metric=EvaluationMetric(name="mae"),
+        validation=1.0,
+        test=None,
+        methods=(),
+        num_rows={},
+        features=(FeatureShare(name="customers.size [cm]", share=1.0),),
+        seconds=0.0,
+    )
+    assert "customers.size [cm]" in str(report)
 
 
 def test_a_split_that_is_missing_is_named_first(shop_db):

@@ -158,7 +158,9 @@ def _shown(tests: Sequence[float], baseline: Baseline) -> str:
         return ""
     mean = statistics.fmean(tests)
     wins = mean < baseline.best if baseline.lower_is_better else mean > baseline.best
-    value = f"{mean:.3f} ± {statistics.pstdev(tests):.3f}"
+    value = f"{mean:.3f}"
+    if len(tests) > 1:
+        value += f" ± {statistics.pstdev(tests):.3f}"
     return f"{f'**{value}**' if wins else value} ({len(tests)})"
 
 

@@ -15,6 +15,7 @@ from rle.ingest.labels import LabelCodec
 from rle.runs.folders import snapshots_folder
 from rle.spec.task import LinkTaskSpec, NodeTaskSpec
 from rle.spec.textless import without_text
+from rle.training.preflight import check_validation_labels
 from rle.values import Split
 
 if TYPE_CHECKING:
@@ -78,5 +79,5 @@ def fit_codec(spec: DatasetSpec) -> LabelCodec:
     where = f"{task.name}.{task.target_column}"
     labels = {split: read_labels(spec.connector, task, split) for split in FITTED}
     codec = LabelCodec.fit(task.task_type, labels[Split.TRAIN], where=f"{where} (train)")
-    codec.encode(labels[Split.VALIDATION], where=f"{where} (validation)")
+    check_validation_labels(codec, labels[Split.VALIDATION], where=where)
     return codec

@@ -81,12 +81,7 @@ def _check_labels(
     labels = {split: read_labels(dataset.connector, task, split) for split in FITTED}
     where = f"{task.name}.{task.target_column}"
     codec = LabelCodec.fit(task.task_type, labels[Split.TRAIN], where=f"{where} (train)")
-    encoded = codec.encode(labels[Split.VALIDATION], where=f"{where} (validation)")
-    if task.task_type is TaskType.BINARY_CLASSIFICATION and encoded.min() == encoded.max():
-        raise DataError(
-            f"Column {where!r} of the validation table has one class only, "
-            f"{codec.classes[int(encoded[0])]!r}; nothing can be measured on it."
-        )
+    check_validation_labels(codec, labels[Split.VALIDATION], where=where)
     check_class_weights(config, codec)
     targets = codec.encode(labels[Split.TRAIN], where=f"{where} (train)")
     warnings = (
@@ -94,6 +89,16 @@ def _check_labels(
         *balance_warnings(config, codec, targets, metric=task.metric.name),
     )
     return codec, warnings
+
+
+def check_validation_labels(codec: LabelCodec, labels: pa.ChunkedArray, *, where: str) -> None:
+    """Raise DataError where validation labels do not fit the training labels, or are all alike."""
+    encoded = codec.encode(labels, where=f"{where} (validation)")
+    if codec.task_type is TaskType.BINARY_CLASSIFICATION and encoded.min() == encoded.max():
+        raise DataError(
+            f"Column {where!r} of the validation table has one class only, "
+            f"{codec.classes[int(encoded[0])]!r}; nothing can be measured on it."
+        )
 
 
 def check_before_prediction(

@@ -6,6 +6,7 @@ import json
 import sys
 from datetime import timedelta
 
+import duckdb
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -16,7 +17,7 @@ from rle.baseline.aim import Aim
 from rle.baseline.boost import Boosted, Rows, as_scores, train
 from rle.baseline.report import BaselineReport, FeatureShare, verdict
 from rle.baseline.trivial import trivial_scores
-from rle.errors import MissingModelError, ValidationError
+from rle.errors import DataError, MissingModelError, ValidationError
 from rle.sdk.dataset import Dataset
 from rle.spec.metric import EvaluationMetric
 from rle.testing.shop import make_shop
@@ -118,6 +119,16 @@ def test_names_with_square_brackets_are_shown_whole():
         seconds=0.0,
     )
     assert "customers.size [cm]" in str(report)
+
+
+def test_validation_labels_of_one_class_are_refused_before_the_graph_is_built(tmp_path):
+    path = make_shop(num_customers=100).write_duckdb(tmp_path / "shop.duckdb")
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE churn_validation SET label = 1")
+    stages: list[str] = []
+    with pytest.raises(DataError, match="validation table has one class only, 1"):
+        shop_of(path).baseline(on_progress=lambda stage, done, of: stages.append(stage))
+    assert not stages
 
 
 def test_a_split_that_is_missing_is_named_first(shop_db):

@@ -57,7 +57,8 @@ class UnknownNameError(ValidationError):
         close = difflib.get_close_matches(name.casefold(), list(folded), n=1)
         if close:
             return f"There is no {what} named {name!r}. Did you mean {folded[close[0]]!r}?"
-        shown = ", ".join(repr(k) for k in known[:20]) + (", ..." if len(known) > 20 else "")
+        more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+        shown = ", ".join(repr(k) for k in known[:20]) + more
         return f"There is no {what} named {name!r}. Known: {shown or 'none'}."
 
 

@@ -375,3 +375,9 @@ def test_class_weights_and_a_window_need_classes_and_times() -> None:
     )
     with pytest.raises(ValidationError, match="no table of dataset 'shop' has a time column"):
         config(time_window="P1D").check_against(timeless)
+
+
+def test_many_known_names_are_cut_short_and_counted() -> None:
+    said = str(UnknownNameError("run", "zzz", [f"r{i:02d}" for i in range(23)]))
+    assert said.endswith("'r18', 'r19' and 3 more.")
+    assert "r20" not in said

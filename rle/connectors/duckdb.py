@@ -169,6 +169,7 @@ class DuckDBConnector(Connector, CanWrite):
     def _own_part(self, source: str) -> tuple[str, str]:
         database, schema, table = self._parse(source)
         if database.casefold() != self.stem.casefold():
+            check_file(self.database, write=False)  # a file that is gone is the greater trouble
             raise UnknownNameError(f"database in {self.database}", database, [self.stem])
         return schema, table
 

@@ -164,6 +164,10 @@ class TableSpec(Value):
                 f"Edge table {self.name!r} must have exactly two foreign keys and no other "
                 f"column; it has {len(links)} foreign keys and other columns {extra}. "
                 "Remove the others with remove_column, or use type='node'."
+                if len(links) != 2 or extra
+                else f"Edge table {self.name!r} may have no key of its own, such as "
+                f"{self.candidate_keys[0].column_name!r}: nothing can link to its rows, which are "
+                "edges. Leave it out, or use type='node'."
             )
 
     @cached_property

@@ -121,6 +121,12 @@ def test_create_keeps_what_is_there(connector: DuckDBConnector) -> None:
     assert DuckDBConnector.create(connector.database).num_rows("shop.main.orders") == 1000
 
 
+def test_a_missing_file_is_told_before_another_database_name(connector: DuckDBConnector) -> None:
+    missing = connector.replace(database=connector.database.replace("shop", "gone"))
+    with pytest.raises(ConnectionError, match=r"no DuckDB file in .* named 'gone\.duckdb'"):
+        missing.num_rows("shop.main.orders")
+
+
 def test_a_missing_file_is_told_with_the_nearest(connector: DuckDBConnector) -> None:
     missing = connector.replace(database=connector.database.replace("shop", "shpo"))
     with pytest.raises(ConnectionError, match=r"Did you mean 'shop\.duckdb'") as caught:

@@ -255,6 +255,13 @@ def test_an_edge_table_is_two_links_and_nothing_else(table: Make, roles: dict[st
         table("friends", foreign_keys=list(links)[:1], type="edge", **roles).validate_table()
 
 
+def test_a_key_of_an_edge_table_is_named(table: Make) -> None:
+    links = [ForeignKey("a", "students.student_id"), ForeignKey("b", "students.student_id")]
+    friends = table("friends", primary_key="a", foreign_keys=links, type="edge")
+    with pytest.raises(ValidationError, match="may have no key of its own, such as 'a'"):
+        friends.validate_table()
+
+
 def test_a_further_column_of_an_edge_table_is_named(table: Make) -> None:
     links = [ForeignKey("student_id", "a.b"), ForeignKey("class_id", "a.c")]
     takes = table("takes", foreign_keys=links, type="edge")

@@ -98,15 +98,16 @@ def _check_overlap(spec: DatasetSpec, splits: Mapping[Split, TaskRows]) -> Itera
         if both == 0:
             continue
         share = both / len(later.keys)
+        what = "entity" if spec.task.time_column is None else "entity and time"
         yield Finding(
             kind=FindingKind.SPLIT_OVERLAP,
             severity=Severity.HIGH,
             table=later.source,
             column=spec.entities[0][2],
             message=(
-                f"{both:,} rows of the {later.split.value} split ({share:.1%}) have an entity and "
-                f"a time that the {earlier.split.value} split has too, so they are measured on "
-                "what was learnt by heart. Put each entity and time into one split."
+                f"{both:,} rows of the {later.split.value} split ({share:.1%}) have an {what} "
+                f"that the {earlier.split.value} split has too, so they are measured on what was "
+                f"learnt by heart. Put each {what} into one split."
             ),
             evidence={"rows": both, "share": share, "other": earlier.source},
         )

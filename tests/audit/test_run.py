@@ -193,6 +193,36 @@ def test_a_link_task_is_audited_with_its_targets(tmp_path):
     assert report.of(FindingKind.CONTRADICTING_LABELS)
 
 
+def test_targets_that_come_up_later_are_no_leak(tmp_path):
+    later = "(SELECT max(customer_id) FROM customers WHERE joined_at > '2022-06-01')"
+    sources = (
+        f"SELECT customer_id, timestamp, {later} AS friend FROM churn_{{}} "
+        "WHERE timestamp <= '2022-06-01'"
+    )
+    connector = shop(
+        tmp_path,
+        f"CREATE TABLE friend_train AS {sources.format('train')}",
+        "CREATE TABLE friend_validation AS SELECT * FROM friend_train",
+    )
+    task = LinkTask(
+        connector,
+        "friend",
+        {split: f"shop.main.friend_{split}" for split in ("train", "validation")},
+        "customer_id",
+        "customers",
+        "friend",
+        "customers",
+        "link_prediction",
+        time_column="timestamp",
+    )
+    tables = [shop_table(connector, n) for n in CUSTOMERS]
+    report = Dataset(connector, "shop", tables, task).audit()
+    for found in report.of(FindingKind.TARGET_NOT_ALIVE):
+        assert (found.severity, found.evidence["share"]) == (Severity.LOW, 1.0)
+    assert report.of(FindingKind.TARGET_NOT_ALIVE)
+    assert not report.of(FindingKind.ENTITY_NOT_ALIVE)
+
+
 def test_too_small_a_sample_is_refused(shop_db):
     dataset = shop_dataset(DuckDBConnector(database=str(shop_db)), tables=CUSTOMERS)
     with pytest.raises(ValidationError, match="max_rows must be 100 or more"):
@@ -259,3 +289,4 @@ def test_data_without_any_time_are_audited_for_the_rest(tmp_path):
     report = Dataset(connector, "shop", [customers], task).audit()
     assert {f.place for f in report.at_least(Severity.HIGH)} >= {"customers.status"}
     assert not report.of(FindingKind.SPLIT_ORDER)
+    assert "Put each entity into one split" in report.of(FindingKind.SPLIT_OVERLAP)[0].message

@@ -89,14 +89,12 @@ def _check(
     known = rows >= 0
     unborn = born[rows[known]] > times[known]
     if unborn.any():
-        yield _unborn(spec, found, entity, int(unborn.sum()), rows.size)
+        tell = _unborn_target if entity else _unborn_entity
+        yield tell(spec, found, int(unborn.sum()), rows.size)
 
 
-def _unborn(
-    spec: DatasetSpec, found: TaskRows, entity: int, num_unborn: int, num_rows: int
-) -> Finding:
-    table, _, column, _ = spec.entities[entity]
-    what = "target" if entity else "entity"
+def _unborn_entity(spec: DatasetSpec, found: TaskRows, num_unborn: int, num_rows: int) -> Finding:
+    table, _, column, _ = spec.entities[0]
     share = num_unborn / num_rows
     return Finding(
         kind=FindingKind.ENTITY_NOT_ALIVE,
@@ -104,10 +102,29 @@ def _unborn(
         table=table,
         column=spec.table(table).time_column,
         message=(
-            f"For {num_unborn:,} of {num_rows:,} {what} keys ({column!r}) of the "
+            f"For {num_unborn:,} of {num_rows:,} entity keys ({column!r}) of the "
             f"{found.split.value} split ({share:.1%}) the row of {table!r} begins after the "
             "prediction: nobody could have asked for it then, and being asked for says that it "
             "will come. Leave such rows out of the task."
+        ),
+        evidence={"rows": num_unborn, "share": share, "split": found.split.value},
+    )
+
+
+def _unborn_target(spec: DatasetSpec, found: TaskRows, num_unborn: int, num_rows: int) -> Finding:
+    """A target that is launched before it is met is no leak: it is not there to be ranked."""
+    table, _, column, _ = spec.entities[1]
+    share = num_unborn / num_rows
+    return Finding(
+        kind=FindingKind.TARGET_NOT_ALIVE,
+        severity=Severity.LOW,
+        table=table,
+        column=spec.table(table).time_column,
+        message=(
+            f"For {num_unborn:,} of {num_rows:,} target keys ({column!r}) of the "
+            f"{found.split.value} split ({share:.1%}) the row of {table!r} begins after the "
+            "prediction. Such targets are not ranked, so these links can be neither learnt nor "
+            "found, and no ranking can reach a metric of 1."
         ),
         evidence={"rows": num_unborn, "share": share, "split": found.split.value},
     )

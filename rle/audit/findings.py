@@ -44,6 +44,8 @@ class FindingKind(StrEnum):
     """A visible row holds a date after the prediction."""
     ENTITY_NOT_ALIVE = "entity_not_alive"
     """The entity's own row begins after the prediction."""
+    TARGET_NOT_ALIVE = "target_not_alive"
+    """A link's target begins after the prediction; no leak, but a link that cannot be found."""
     UNKNOWN_ENTITY = "unknown_entity"
     """The task names entities that are not in the graph."""
     UNDATED_SNAPSHOT = "undated_snapshot"

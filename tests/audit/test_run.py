@@ -194,10 +194,10 @@ def test_a_link_task_is_audited_with_its_targets(tmp_path):
 
 
 def test_targets_that_come_up_later_are_no_leak(tmp_path):
-    later = "(SELECT max(customer_id) FROM customers WHERE joined_at > '2022-06-01')"
+    later = "(SELECT customer_id FROM customers ORDER BY joined_at DESC LIMIT 1)"
     sources = (
         f"SELECT customer_id, timestamp, {later} AS friend FROM churn_{{}} "
-        "WHERE timestamp <= '2022-06-01'"
+        "WHERE timestamp <= '2022-10-01'"
     )
     connector = shop(
         tmp_path,

@@ -215,7 +215,7 @@ def test_targets_that_come_up_later_are_no_leak(tmp_path):
         "link_prediction",
         time_column="timestamp",
     )
-    tables = [shop_table(connector, n) for n in CUSTOMERS]
+    tables = [shop_table(connector, n) for n in (*CUSTOMERS, "articles", "departments")]
     report = Dataset(connector, "shop", tables, task).audit()
     for found in report.of(FindingKind.TARGET_NOT_ALIVE):
         assert (found.severity, found.evidence["share"]) == (Severity.LOW, 1.0)

@@ -119,6 +119,15 @@ def last_status() -> str:
     return [event.status.value for event in events if isinstance(event, StatusEvent)][-1]
 
 
+@pytest.fixture
+def _heeds_ctrl_c():
+    """A shell that starts tests in the background lets them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 @pytest.mark.parametrize("stage", ["read", "build", "train", "predict"])
 def test_ctrl_c_leaves_nothing_half_and_a_second_run_succeeds(tmp_path, stage):
     db = SmallDatabase.create(tmp_path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING
 
+from rle.version import VERSION
+
 if TYPE_CHECKING:
     from rle.connectors.duckdb import DuckDBConnector
     from rle.connectors.local import LocalConnector
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from rle.spec.task_handle import LinkTask, NodeTask, Task
     from rle.values import ColumnDType, TaskType
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "CandidateKey",

@@ -14,6 +14,11 @@ RLEError
 ├── StorageError                        a file of ours cannot be written; usually a full disk
 ├── DeviceError (ValidationError)       the device asked for is not on this machine
 ├── ModelManagerError                   a model cannot be registered, found or deleted
+├── JobError                            a job cannot be submitted, found, watched or stopped
+│   ├── JobManagerError                 there is no such job, or it cannot be fetched or canceled
+│   ├── JobMonitorError                 a job does not have what was asked for, or not yet
+│   ├── JobHandlerError                 a job's request cannot be carried out on its engine
+│   └── JobFailedError (RuntimeError)   a job failed or was canceled; says why and what helps
 ├── TrainingError                       training diverged, lost a worker or a checkpoint
 └── InternalError                       a bug of ours
 """
@@ -117,6 +122,38 @@ class PermissionError(RLEError, builtins.PermissionError):
 
 class ModelManagerError(RLEError):
     """A model cannot be registered, found or deleted: what stands in the way, and the way out."""
+
+
+class JobError(RLEError):
+    """A job cannot be submitted, found, watched or stopped.
+
+    Args:
+        message: What stands in the way, and the way out.
+        code: A short stable name for programs, such as "unknown_job".
+    """
+
+    def __init__(self, message: str, code: str = "job_error") -> None:
+        super().__init__(message, code)  # args equal the arguments: the error survives pickling
+        self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class JobManagerError(JobError):
+    """There is no such job, or it cannot be fetched or canceled."""
+
+
+class JobMonitorError(JobError):
+    """A job does not have what was asked for, or does not have it yet."""
+
+
+class JobHandlerError(JobError):
+    """A job's request cannot be carried out on its engine: its kind or its version is unknown."""
+
+
+class JobFailedError(JobError, RuntimeError):
+    """A job ended without a result: it failed, or was canceled."""
 
 
 class TrainingError(RLEError):

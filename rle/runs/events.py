@@ -12,9 +12,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import pydantic
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from rle.errors import ValidationError
+from rle.runs.job_status import JobStatus
 from rle.values import Split, Value
 
 if TYPE_CHECKING:
@@ -124,12 +125,17 @@ class WarningEvent(Event):
 
 
 class ErrorEvent(Event):
-    """Why the run failed; a StatusEvent follows."""
+    """Why the run or the job failed; a StatusEvent or a JobEvent follows."""
 
     type: Literal["error"] = "error"
     error: str
     """Name of the error's class."""
     message: str
+    """What happened and what it means."""
+    advice: str = ""
+    """What to do about it: a setting to turn, a statement to run. Empty where `message` says it."""
+    traceback: str = ""
+    """Where it happened, for whoever looks closer; jobs only. Carries no secret."""
 
 
 class ArtifactEvent(Event):
@@ -142,8 +148,40 @@ class ArtifactEvent(Event):
     """Path of the file or folder, or full name of the table."""
 
 
+class RunEvent(Event):
+    """A run was opened in MLflow."""
+
+    type: Literal["run"] = "run"
+    model_run_id: str
+    """As MLflow gave it."""
+    experiment_name: str
+    """ "dataset/task_type/task"."""
+
+
+class JobEvent(Event):
+    """A job came to another status, or waits behind fewer jobs than before."""
+
+    type: Literal["job"] = "job"
+    job_id: str
+    status: JobStatus
+    message: str = ""
+    """One line for people."""
+    ahead: int | None = None
+    """Jobs that come first; while it is queued only."""
+
+
+class ResultEvent(Event):
+    """What a job came to: metrics, paths of tables and files. Its last status follows."""
+
+    type: Literal["result"] = "result"
+    result: dict[str, JsonValue]
+
+
 AnyEvent = Annotated[
     StatusEvent
+    | RunEvent
+    | JobEvent
+    | ResultEvent
     | ProgressEvent
     | MetricEvent
     | ReportEvent

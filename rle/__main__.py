@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from rle.cli import main
+from rle.cli.app import main
 
 main()

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import rle
 from rle import DuckDBConnector
 from rle.audit.findings import AuditReport
-from rle.cli import app
+from rle.cli.app import app
 from rle.testing.shop import make_shop
 from rle.testing.shop_dataset import shop_dataset
 
@@ -99,11 +99,11 @@ def test_wrong_use_is_exit_code_2(arguments):
 def test_the_module_runs_as_a_program_and_loads_nothing_heavy():
     code = (
         "import sys; sys.argv = ['rle', '--version']\n"
-        "import rle.cli\n"
-        "try:\n    rle.cli.main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "import rle.cli.app\n"
+        "try:\n    rle.cli.app.main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "print(sorted({'ray', 'torch', 'numba', 'mlflow', 'duckdb'} & set(sys.modules)))"
     )
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     shared = {"capture_output": True, "text": True, "check": True, "cwd": root, "env": os.environ}
     done = subprocess.run([sys.executable, "-c", code], **shared)
     assert done.stdout.split("\n")[:2] == [f"rle {rle.__version__}", "[]"]

@@ -1,0 +1,64 @@
+"""What every command shares: exit codes, errors as one line, progress, a console for results."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rle.errors import RLEError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import TaskID
+
+FOUND, FAILED, INTERRUPTED = 1, 2, 130
+"""Exit codes beside 0."""
+PLAIN_WIDTH = 140
+"""Characters per line where standard output is no terminal."""
+
+
+@contextmanager
+def errors_as_lines() -> Iterator[None]:
+    """End with exit code 2 and one line on standard error where the block cannot do its work."""
+    try:
+        yield
+    except RLEError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def progress_on_stderr() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield an on_progress(stage, done, of) that draws a bar per stage, in a terminal only."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
+        known: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, of: int) -> None:
+            if stage not in known:
+                known[stage] = bars.add_task(stage, total=of)
+            bars.update(known[stage], completed=done, total=of)
+
+        yield show
+
+
+def stdout_console() -> Console:
+    """Return a console on standard output, wide where that is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)

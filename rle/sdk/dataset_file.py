@@ -10,6 +10,7 @@ import yaml
 
 from rle.errors import OutputExistsError, StorageError, ValidationError
 from rle.runs.folders import home, model_folder
+from rle.sdk.mapping_file import read_mapping
 from rle.spec.dataset import DatasetSpec
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def read_dataset(source: str | Path) -> DatasetSpec:
     """
     path = Path(source)
     if path.suffix.lower() in SUFFIXES or path.is_file():
-        return _parsed(_read(path), where=str(path))
+        return _parsed(read_mapping(path, what="a dataset"), where=str(path))
     for kept in _kept_by_run(str(source)):
-        content = _read(kept)
+        content = read_mapping(kept, what="a dataset")
         return _parsed(content.get("dataset", content), where=f"run {source}")
     raise ValidationError(
         f"{str(source)!r} is neither a dataset file ({', '.join(SUFFIXES)}) nor a run in {home()}. "
@@ -79,22 +80,6 @@ def _kept_by_run(run_id: str) -> Iterator[Path]:
         yield manifest
     yield from sorted(home().glob(f"mlartifacts/*/{run_id}/artifacts/dataset_config.yaml"))
     yield from sorted(home().glob(f"mlartifacts/{run_id}/artifacts/dataset_config.yaml"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except FileNotFoundError:
-        raise ValidationError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise ValidationError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValidationError(f"{path} is neither YAML nor JSON: {reason}") from None
-    if not isinstance(content, dict):
-        raise ValidationError(f"{path} does not hold a dataset, but {type(content).__name__}.")
-    return content
 
 
 def _parsed(content: dict[str, Any], *, where: str) -> DatasetSpec:

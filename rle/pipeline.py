@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from rle.baseline.beside import Beside
 from rle.baseline.kept import load_trees
@@ -12,7 +12,8 @@ from rle.baseline.stack import StackReport
 from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
 from rle.inference.model_folder import ModelManifest, load_model, save_model
-from rle.inference.prepare import check_output, plan_request, prepare
+from rle.inference.plan import check_output, plan_request
+from rle.inference.prepare import prepare
 from rle.inference.write import PredictionResult, write_predictions
 from rle.runs.curve import draw_curve
 from rle.runs.events import (
@@ -31,7 +32,7 @@ from rle.runs.run import recorded
 from rle.runs.tracked import TrackedRun, tracked
 from rle.runs.tracking import EVAL_AT_K_TAG, METRIC_TAG
 from rle.spec.config import TrainerConfig
-from rle.spec.dataset import DatasetSpec
+from rle.spec.dataset import spec_of
 from rle.spec.predict_request import OutputRequest, PredictRequest
 from rle.training.checkpoint import read_weights
 from rle.training.device import check_device
@@ -49,19 +50,13 @@ if TYPE_CHECKING:
     from rle.inference.export import OutputPlan
     from rle.ingest.labels import LabelCodec
     from rle.runs.events import AnyEvent
+    from rle.runs.job_records import JobMark
+    from rle.spec.dataset import DatasetSpec, HasSpec
     from rle.spec.metric import EvaluationMetric
     from rle.spec.output import OutputConfig
     from rle.training.state import Validation
 
     OnEvent = Callable[[AnyEvent], None]
-
-
-class HasSpec(Protocol):
-    """A dataset as users hold it: `rle.Dataset`."""
-
-    @property
-    def spec(self) -> DatasetSpec:
-        """What crosses processes and files."""
 
 
 class FitResult(Measured):
@@ -104,6 +99,7 @@ def fit(
     baseline: bool = False,
     stack: bool = False,
     on_event: OnEvent | None = None,
+    job: JobMark | None = None,
 ) -> FitResult:
     """Train on the train split, keep the weights that are best on the validation split.
 
@@ -116,18 +112,19 @@ def fit(
             the model's vectors, all learnt from validation rows. What is best there is what the
             saved model predicts with. Implies `baseline`.
         on_event: Told of everything that happens, in this thread. None: warnings are printed.
+        job: What the run in MLflow is marked with where this is the work of a job.
 
     Raises:
         RLEError: Something is wrong; most of it is found before any long work.
         KeyboardInterrupt: Ctrl-C. Nothing is half-written.
     """
-    spec = _spec_of(dataset)
+    spec = spec_of(dataset)
     _check_config(config)
     beside = Beside(spec, baseline=baseline, stack=stack)
     beside.check()
     codec, warnings = check_before_training(spec, config, needs_test=False)
     params = config.model_dump(mode="json")
-    with tracked(spec, params=params, job="train", on_event=on_event) as run:
+    with tracked(spec, params=params, kind="train", on_event=on_event, job=job) as run:
         return _train(spec, config, codec, warnings, run, beside)
 
 
@@ -145,9 +142,10 @@ def fit_predict(
     baseline: bool = False,
     stack: bool = False,
     on_event: OnEvent | None = None,
+    job: JobMark | None = None,
 ) -> FitPredictResult:
     """Train, then predict the test split into tables, in one run. See `fit` and `predict`."""
-    spec = _spec_of(dataset)
+    spec = spec_of(dataset)
     _check_config(config)
     request = OutputRequest(
         output_alias=output_alias,
@@ -164,7 +162,7 @@ def fit_predict(
     codec, warnings = check_before_training(spec, config, needs_test=True)
     check_output(request, spec)
     params = config.model_dump(mode="json")
-    with tracked(spec, params=params, job="train_inference", on_event=on_event) as run:
+    with tracked(spec, params=params, kind="train_inference", on_event=on_event, job=job) as run:
         trained = _train(spec, config, codec, warnings, run, beside)
         predicted = _predict(trained.model_folder, spec, plan, request, run.tell)
         for name, value in predicted.test_metrics.items():
@@ -233,7 +231,7 @@ def predict(
         output_alias=output_alias,
         output_config=output_config,
         test_batch_size=test_batch_size,
-        dataset=None if dataset is None else _spec_of(dataset),
+        dataset=None if dataset is None else spec_of(dataset),
         experiment_name=experiment_name,
         test_table=test_table,
         model_run_id=model_run_id,
@@ -255,13 +253,6 @@ def predict(
         for warning in ready.warnings:
             tell(WarningEvent(message=warning))
         return _predict(ready.folder, ready.dataset, ready.plan, request, tell)
-
-
-def _spec_of(dataset: DatasetSpec | HasSpec) -> DatasetSpec:
-    spec = dataset if isinstance(dataset, DatasetSpec) else getattr(dataset, "spec", None)
-    if not isinstance(spec, DatasetSpec):
-        raise ValidationError(f"dataset must be an rle.Dataset, not {type(dataset).__name__}.")
-    return spec
 
 
 def _check_config(config: TrainerConfig) -> None:

@@ -22,7 +22,8 @@ from rle.baseline.link import fit_link_heuristics
 from rle.baseline.node import fit_node_baseline, read_splits
 from rle.baseline.report import BaselineReport, verdict
 from rle.baseline.stack import Evidence, fit_stack
-from rle.errors import DataError, ValidationError
+from rle.baseline.wanted import check_wanted
+from rle.errors import DataError
 from rle.inference.model_folder import load_model
 from rle.inference.predict import score_rows
 from rle.model.relational import RelationalModel
@@ -82,16 +83,8 @@ class Beside:
             ValidationError: An option is neither True nor False, or a link task is to be stacked.
             MissingModelError: LightGBM is not installed.
         """
-        for name, value in (("baseline", self.baseline), ("stack", self.stack)):
-            if not isinstance(value, bool):
-                raise ValidationError(f"{name} must be True or False, not {value!r}.")
+        check_wanted(self.spec, baseline=self.baseline, stack=self.stack)
         is_link = isinstance(self.spec.task, LinkTaskSpec)
-        if self.stack and is_link:
-            raise ValidationError(
-                f"stack=True is for node tasks; {self.spec.task.name!r} is a "
-                f"{self.spec.task.task_type.value} task. baseline=True ranks by past visits and "
-                "popularity beside it."
-            )
         if (self.baseline or self.stack) and not is_link:
             require_lightgbm()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from pydantic import model_validator
 
@@ -11,7 +11,10 @@ from rle.connectors.registry import AnyConnector
 from rle.errors import UnknownNameError, ValidationError
 from rle.spec.table import ForeignKey, TableSpec
 from rle.spec.task import LinkTaskSpec, NodeTaskSpec, check_experiment_part
-from rle.values import ColumnDType, Value
+from rle.values import ColumnDType, Split, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class DatasetSpec(Value):
@@ -170,6 +173,34 @@ class DatasetSpec(Value):
                 f"Task {self.task.name!r} has time column {self.task.time_column!r} but no table "
                 "has one. Set a table's time column, or unset the task's."
             )
+
+
+class HasSpec(Protocol):
+    """A dataset as users hold it: `rle.Dataset`."""
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """What crosses processes and files."""
+
+
+def spec_of(dataset: DatasetSpec | HasSpec) -> DatasetSpec:
+    """Return the spec of what a user passed as a dataset; ValidationError where it is none."""
+    spec = dataset if isinstance(dataset, DatasetSpec) else getattr(dataset, "spec", None)
+    if not isinstance(spec, DatasetSpec):
+        raise ValidationError(f"dataset must be an rle.Dataset, not {type(dataset).__name__}.")
+    return spec
+
+
+def require_splits(dataset: DatasetSpec, *, needed: Sequence[Split]) -> NodeTaskSpec | LinkTaskSpec:
+    """Return the task; raise ValidationError where it lacks a split."""
+    task = dataset.task
+    missing = [split.value for split in needed if split not in task.sources]
+    if missing:
+        raise ValidationError(
+            f"Task {task.name!r} has no {' and no '.join(missing)} table; add it to "
+            "task_data_source."
+        )
+    return task
 
 
 def check_same_dtype(

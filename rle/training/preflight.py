@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.compute as pc
 
-from rle.errors import DataError, UnknownNameError, ValidationError
+from rle.errors import DataError, UnknownNameError
 from rle.graph.task import check_test_labels, read_labels
 from rle.graph.task_table import check_times
 from rle.ingest.labels import LabelCodec
 from rle.ingest.plan import check_columns, plan_table
 from rle.ingest.ray_runtime import joins_cluster
 from rle.ingest.text import find_embedder
+from rle.spec.dataset import require_splits
 from rle.spec.receptive_field import check_receptive_field
 from rle.spec.task import LinkTaskSpec, NodeTaskSpec, target_column
 from rle.training.balance import balance_warnings, check_class_weights
@@ -59,7 +60,7 @@ def check_before_training(
         check_device(config)  # a cluster's GPUs are counted once it is joined
     config.check_against(dataset)
     splits = (*FITTED, Split.TEST) if needs_test else FITTED
-    task = check_splits(dataset, needed=splits)
+    task = require_splits(dataset, needed=splits)
     check_sources(dataset, text_embedder=config.text_embedder)
     narrow = check_receptive_field(dataset, config)
     spans = check_task_columns(dataset, splits)
@@ -115,25 +116,13 @@ def check_before_prediction(
         RLEError: As `check_before_training`.
     """
     check_device(config)
-    task = check_splits(dataset, needed=(Split.TEST,))
+    task = require_splits(dataset, needed=(Split.TEST,))
     check_sources(dataset, text_embedder=config.text_embedder)
     check_task_columns(dataset, (Split.TEST,))
     if isinstance(task, LinkTaskSpec):
         check_test_links(dataset, task)
     elif codec is not None:
         check_test_labels(dataset.connector, task, codec)
-
-
-def check_splits(dataset: DatasetSpec, *, needed: Sequence[Split]) -> NodeTaskSpec | LinkTaskSpec:
-    """Return the task; raise ValidationError where it lacks a split."""
-    task = dataset.task
-    missing = [split.value for split in needed if split not in task.sources]
-    if missing:
-        raise ValidationError(
-            f"Task {task.name!r} has no {' and no '.join(missing)} table; add it to "
-            "task_data_source."
-        )
-    return task
 
 
 def check_sources(dataset: DatasetSpec, *, text_embedder: str) -> None:

@@ -9,7 +9,6 @@ import functools
 import json
 import logging
 import os
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -22,11 +21,13 @@ from rle.runs.events import (
     LEARNING_RATE,
     TRAINING_LOSS,
     VALIDATION_LOSS,
+    ErrorEvent,
     MetricEvent,
     RunStatus,
     StatusEvent,
 )
 from rle.runs.folders import home, make_home
+from rle.runs.redact import redact, redacted_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +53,11 @@ ENDINGS = {
     RunStatus.CANCELED: "KILLED",
 }
 JOB_TAG = "rle.job"
-"""Tag of a run: "train" or "train_inference"."""
+"""Tag of a run: "train" or "train_inference"; what makes no model is called otherwise."""
+ERROR_TAG = "rle.error"
+"""Tag of a run that failed: why, in short."""
+ERROR_LENGTH = 1000
+"""Characters of it that are kept."""
 METRIC_TAG = "rle.metric"
 """Tag of a run that has trained a model: the metric that chose its weights."""
 EVAL_AT_K_TAG = "rle.eval_at_k"
@@ -63,7 +68,6 @@ TRACKING_URI = "MLFLOW_TRACKING_URI"
 """MLflow's own variable: a server, or a database, that all homes share."""
 WRONG = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
 """MLflow's codes for what is the asker's mistake; all others are a server that does not answer."""
-_USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,19 +76,14 @@ R = TypeVar("R")
 def default_uri() -> str:
     """Return the tracking address: $MLFLOW_TRACKING_URI, or a sqlite file in this home.
 
-    It may hold a password; show people `public` of it.
+    It may hold a password; show people `redact` of it.
     """
     return os.environ.get(TRACKING_URI) or f"sqlite:///{home() / 'mlflow.db'}"
 
 
-def public(text: str) -> str:
-    """Return `text` with user and password taken out of every address in it."""
-    return _USER_INFO.sub("***@", text)
-
-
 def ui_command(uri: str | None = None) -> str:
     """Return the command that opens MLflow's pages on this machine only, or a server's address."""
-    uri = public(uri or default_uri())
+    uri = redact(uri or default_uri())
     if uri.startswith("http"):
         return uri
     return f"mlflow ui --host 127.0.0.1 --backend-store-uri {uri}"
@@ -103,7 +102,7 @@ def in_our_words(method: Callable[P, R]) -> Callable[P, R]:
                 raise
             is_wrong = getattr(error, "error_code", "") in WRONG
             ours = ValidationError if is_wrong else ConnectionError
-            raise ours(f"MLflow could not do it: {public(str(error))}") from None
+            raise ours(f"MLflow could not do it: {redact(str(error))}") from None
 
     return ask
 
@@ -141,7 +140,7 @@ class Tracker:
 
     Args:
         experiment: Name of the experiment, such as "lahman/binary_classification/player-out".
-        params: Flat settings of the run; values are kept as JSON. Must carry no secret.
+        params: Flat settings of the run; values are kept as JSON, without secrets.
         tags: Short texts to find the run by.
         run_name: What the MLflow pages show; MLflow invents one where it is None.
         uri: Tracking address; `default_uri()` where it is None.
@@ -166,7 +165,8 @@ class Tracker:
         self.uri = uri or default_uri()
         self._client = connect(self.uri)
         experiment_id = self._experiment(experiment)
-        run = self._client.create_run(experiment_id, tags=dict(tags), run_name=run_name)
+        tags = redacted_json(dict(tags))
+        run = self._client.create_run(experiment_id, tags=tags, run_name=run_name)
         self.run_id: str = run.info.run_id
         """32 hexadecimal digits; names the run's folder too."""
         self._waiting: list[Metric] = []
@@ -192,19 +192,22 @@ class Tracker:
             key: value if isinstance(value, str) else json.dumps(value)
             for key, value in params.items()
         }
-        kept = [Param(key, text[:PARAM_LENGTH]) for key, text in texts.items()]
+        kept = [Param(key, text[:PARAM_LENGTH]) for key, text in redacted_json(texts).items()]
         for first in range(0, len(kept), MAX_PARAMS):
             self._client.log_batch(self.run_id, params=kept[first : first + MAX_PARAMS])
 
     @in_our_words
     def __call__(self, event: AnyEvent) -> None:
-        """Keep a metric; end the run with its last status. Other events are not MLflow's.
+        """Keep a metric and why the run failed; end it with its last status. Others are skipped.
 
         A request costs milliseconds to a file and more to a server, so the metrics of steps are
         sent together: every `FLUSH_EVERY_S` while events come, at a validation, and at the end.
         """
         if isinstance(event, MetricEvent):
             self._waiting.append(_as_mlflow(event))
+        elif isinstance(event, ErrorEvent):
+            why = redact(f"{event.error}: {event.message}")
+            self._client.set_tag(self.run_id, ERROR_TAG, why[:ERROR_LENGTH])
         is_over = isinstance(event, StatusEvent) and event.status.is_terminal
         is_result = isinstance(event, MetricEvent) and event.name not in PATIENT
         if is_over or is_result or time.monotonic() - self._flushed_at >= FLUSH_EVERY_S:
@@ -224,12 +227,12 @@ class Tracker:
     @in_our_words
     def tag(self, name: str, value: str) -> None:
         """Set a tag of the run."""
-        self._client.set_tag(self.run_id, name, value)
+        self._client.set_tag(self.run_id, name, redact(value))
 
     @in_our_words
     def log_text(self, name: str, text: str) -> None:
         """Keep `text` as the artifact file `name`."""
-        self._client.log_text(self.run_id, text, name)
+        self._client.log_text(self.run_id, redact(text), name)
 
     @in_our_words
     def log_file(self, path: Path) -> None:
@@ -250,6 +253,27 @@ class Tracker:
         }
         self._client.log_artifacts(self.run_id, str(folder), MODEL_ARTIFACT)
         self.log_text(f"{MODEL_ARTIFACT}/MLmodel", yaml.safe_dump(description, sort_keys=False))
+
+
+@in_our_words
+def end_run(run_id: str, status: RunStatus, *, uri: str | None = None) -> bool:
+    """End a run whose process died before it could; whether it had not ended yet.
+
+    Raises:
+        ConnectionError: MLflow cannot be reached.
+        ValidationError: There is no such run.
+    """
+    if uri is None:
+        make_home()
+    return terminate(connect(uri or default_uri()), run_id, status)
+
+
+def terminate(client: MlflowClient, run_id: str, status: RunStatus) -> bool:
+    """End a run unless it has ended; whether it had not."""
+    if client.get_run(run_id).info.status not in ("RUNNING", "SCHEDULED"):
+        return False
+    client.set_terminated(run_id, ENDINGS[status])
+    return True
 
 
 def artifact_place(uri: str) -> str | None:

@@ -16,6 +16,7 @@ from pydantic import Field, JsonValue
 
 from rle.errors import ValidationError
 from rle.runs.job_status import JobStatus
+from rle.runs.redact import redacted_event
 from rle.values import Split, Value
 
 if TYPE_CHECKING:
@@ -220,7 +221,8 @@ class EventLog:
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def __call__(self, event: AnyEvent) -> None:
-        """Write the event, then tell the listeners."""
+        """Take out secrets, write the event, then tell the listeners."""
+        event = redacted_event(event)
         os.write(self._file, event.to_json().encode() + b"\n")
         for listener in self._listeners:
             listener(event)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rle.errors import ModelManagerError, UnknownNameError, ValidationError
 from rle.runs.events import best_metric_name, metric_name
 from rle.runs.folders import make_home, one_at_a_time
+from rle.runs.redact import redact
 from rle.runs.tracking import (
     EVAL_AT_K_TAG,
     JOB_TAG,
@@ -21,7 +22,6 @@ from rle.runs.tracking import (
     connect,
     default_uri,
     in_our_words,
-    public,
 )
 from rle.runs.trained import (
     RegisteredVersion,
@@ -72,7 +72,7 @@ class Registry:
     @property
     def place(self) -> str:
         """The tracking address, for messages: without a password."""
-        return public(self.uri)
+        return redact(self.uri)
 
     @in_our_words
     def models(self, experiment_name: str | None = None) -> tuple[TrainedModel, ...]:
@@ -230,9 +230,9 @@ class Registry:
             for name in names if not missing else ():
                 self._download(f"{uri}/{name}", (folder / name).parent)
         except (ValidationError, OSError) as error:
-            problem = f"{public(str(error)):.300}"
+            problem = f"{redact(str(error)):.300}"
         if problem:
-            raise ValidationError(f"There is no model of GNN-RLE at {public(uri)}: {problem}.")
+            raise ValidationError(f"There is no model of GNN-RLE at {redact(uri)}: {problem}.")
 
     @in_our_words
     def _files(self, uri: str) -> list[str]:
@@ -379,7 +379,7 @@ def _version_of(version: ModelVersion, aliases: dict[str, Any]) -> RegisteredVer
         name=version.name,
         version=str(version.version),
         model_run_id=version.run_id or (told[1] if told else None),
-        source=public(version.source or ""),
+        source=redact(version.source or ""),
         aliases=tuple(sorted(a for a, v in aliases.items() if str(v) == str(version.version))),
         comment=version.description or "",
         created_at=_moment(version.creation_timestamp),

@@ -165,8 +165,8 @@ class Tracker:
         self.uri = uri or default_uri()
         self._client = connect(self.uri)
         experiment_id = self._experiment(experiment)
-        tags = redacted_json(dict(tags))
-        run = self._client.create_run(experiment_id, tags=tags, run_name=run_name)
+        clean: dict[str, Any] = redacted_json(dict(tags))
+        run = self._client.create_run(experiment_id, tags=clean, run_name=run_name)
         self.run_id: str = run.info.run_id
         """32 hexadecimal digits; names the run's folder too."""
         self._waiting: list[Metric] = []

@@ -11,6 +11,7 @@ from rle.baseline.report import BaselineReport
 from rle.baseline.stack import StackReport
 from rle.errors import ValidationError
 from rle.graph.build import build_snapshot
+from rle.inference.keep import kept_plan
 from rle.inference.model_folder import ModelManifest, load_model, save_model
 from rle.inference.plan import check_output, plan_request
 from rle.inference.prepare import prepare
@@ -141,6 +142,7 @@ def fit_predict(
     overwrite_results: bool = False,
     baseline: bool = False,
     stack: bool = False,
+    keep_in: Path | None = None,
     on_event: OnEvent | None = None,
     job: JobMark | None = None,
 ) -> FitPredictResult:
@@ -161,13 +163,16 @@ def fit_predict(
     beside.check()
     codec, warnings = check_before_training(spec, config, needs_test=True)
     check_output(request, spec)
+    if keep_in is not None:
+        plan = kept_plan(plan, output_config, config.connector, keep_in)
     params = config.model_dump(mode="json")
     with tracked(spec, params=params, kind="train_inference", on_event=on_event, job=job) as run:
         trained = _train(spec, config, codec, warnings, run, beside)
         predicted = _predict(trained.model_folder, spec, plan, request, run.tell)
         for name, value in predicted.test_metrics.items():
             run.tell(MetricEvent(name=metric_name(Split.TEST, name), value=value, step=0))
-        run.tracker.tag("rle.predictions", plan.predictions)
+        if keep_in is None:
+            run.tracker.tag("rle.predictions", plan.predictions)
     return FitPredictResult(fit=trained, prediction=predicted)
 
 
@@ -190,6 +195,7 @@ def predict(
     compute_test_metrics: bool = False,
     overwrite_results: bool = False,
     align_dtypes: bool = False,
+    keep_in: Path | None = None,
     on_event: OnEvent | None = None,
 ) -> PredictionResult:
     """Predict a test table with a trained model.
@@ -218,6 +224,8 @@ def predict(
         compute_test_metrics: Whether predictions are measured against the test table's labels.
         overwrite_results: Whether older tables of this alias are replaced, all at once.
         align_dtypes: Whether columns of another dtype than in training are read as in training.
+        keep_in: Folder where the predictions are kept as files, so that `rle.inference.keep` can
+            make the tables later. None: the tables are made now.
         on_event: Told of everything that happens, in this thread. None: warnings are printed.
 
     Raises:
@@ -247,12 +255,15 @@ def predict(
         align_dtypes=align_dtypes,
     )
     ready = prepare(request)
+    plan = ready.plan
+    if keep_in is not None:
+        plan = kept_plan(plan, output_config, ready.dataset.connector, keep_in)
     place = run_folder(ready.manifest.model_run_id) / f"predict_{output_alias.upper()}"
     listeners = (on_event or say_warning,)
     with recorded(place, listeners=listeners, message=f"predicting with {ready.chosen}") as tell:
         for warning in ready.warnings:
             tell(WarningEvent(message=warning))
-        return _predict(ready.folder, ready.dataset, ready.plan, request, tell)
+        return _predict(ready.folder, ready.dataset, plan, request, tell)
 
 
 def _check_config(config: TrainerConfig) -> None:
@@ -325,7 +336,7 @@ def _predict(
     trees = load_trees(folder)
     snapshot = _build(spec, config, tell)
     with torch_threads(config):
-        return write_predictions(
+        result = write_predictions(
             model,
             snapshot,
             spec,
@@ -338,6 +349,7 @@ def _predict(
             flatten_output=request.flatten_output,
             rescorer=None if trees is None else trees.bind(snapshot),
         )
+    return result.replace(model_run_id=manifest.model_run_id)
 
 
 def _build(spec: DatasetSpec, config: TrainerConfig, tell: OnEvent) -> Snapshot:

@@ -12,6 +12,7 @@ from rle.spec.output import OutputConfig
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -34,11 +35,21 @@ class OutputPlan:
     replacing: tuple[str, ...] = ()
     """Every name this alias can have for this task, where older results are to be replaced: an
     older embedding table goes too when none is wanted now."""
+    kept_in: Path | None = None
+    """Folder where the rows are kept as files and no table is made; None: tables are made."""
 
     @property
     def tables(self) -> tuple[str, ...]:
         """All names, the prediction table last: whoever sees it sees everything."""
         return (*self.embeddings.values(), self.predictions)
+
+    @property
+    def artifacts(self) -> list[tuple[str, str]]:
+        """What there is once it is carried out: what each thing is, and where."""
+        if self.kept_in is not None:
+            return [("kept_predictions", str(self.kept_in))]
+        embeddings = [("embeddings", table) for table in self.embeddings.values()]
+        return [*embeddings, ("predictions", self.predictions)]
 
     def check_free(self) -> None:
         """Raise where one of the tables could not be created now; see `CanWrite.can_create`."""

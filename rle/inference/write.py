@@ -40,10 +40,13 @@ class PredictionResult(Value):
     num_unknown: int
     """Test rows whose entity is not in the graph; their prediction is NULL."""
     export_paths: dict[str, str | dict[str, str]]
-    """"predictions": table name, and "embeddings": {entity column: table name}."""
+    """"predictions": table name, and "embeddings": {entity column: table name}. Where the
+    predictions were kept as files, the names that the tables will have."""
     test_metrics: dict[str, float]
     """Every metric of the task type that is defined for the test labels, where they were asked for;
     empty otherwise."""
+    model_run_id: str | None = None
+    """The run whose model predicted."""
 
 
 def write_predictions(
@@ -98,18 +101,14 @@ def write_predictions(
     else:
         answer = answer_nodes(placed, snapshot, dataset, config, question)
     written = export(plan, answer.schemas, answer.rows)
-    for table in plan.tables:
-        on_event(ArtifactEvent(name=_kind(plan, table), location=table))
+    for name, location in plan.artifacts:
+        on_event(ArtifactEvent(name=name, location=location))
     return PredictionResult(
         num_rows=written[-1],
         num_unknown=answer.num_unknown,
         export_paths={"predictions": plan.predictions, "embeddings": dict(plan.embeddings)},
         test_metrics=_measure(answer, dataset, on_event) if compute_test_metrics else {},
     )
-
-
-def _kind(plan: OutputPlan, table: str) -> str:
-    return "predictions" if table == plan.predictions else "embeddings"
 
 
 def _measure(

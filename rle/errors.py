@@ -17,6 +17,7 @@ RLEError
 ├── JobError                            a job cannot be submitted, found, watched or stopped
 │   ├── JobManagerError                 there is no such job, or it cannot be fetched or canceled
 │   ├── JobMonitorError                 a job does not have what was asked for, or not yet
+│   │   └── JobTimeoutError (TimeoutError)  a job did not end in the time that was given
 │   ├── JobHandlerError                 a job's request cannot be carried out on its engine
 │   └── JobFailedError (RuntimeError)   a job failed or was canceled; says why and what helps
 ├── TrainingError                       training diverged, lost a worker or a checkpoint
@@ -146,6 +147,10 @@ class JobManagerError(JobError):
 
 class JobMonitorError(JobError):
     """A job does not have what was asked for, or does not have it yet."""
+
+
+class JobTimeoutError(JobMonitorError, TimeoutError):
+    """A job has not ended in the time that was given. It goes on."""
 
 
 class JobHandlerError(JobError):

@@ -50,6 +50,8 @@ class JobState(Value):
     model_run_id: str | None = None
     progress: ProgressEvent | None = None
     """The newest; None before the first and after the end."""
+    stages: dict[str, datetime] = Field(default_factory=dict)
+    """When each stage was first heard of."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """The newest value of each."""
     warnings: tuple[str, ...] = ()
@@ -77,7 +79,9 @@ class JobState(Value):
             status = so_far.get("status", self.status)
             return now | self._moved(status, event)
         if isinstance(event, ProgressEvent):
-            return now | {"progress": event}
+            stages = so_far.get("stages", self.stages)
+            begun = stages if event.stage in stages else stages | {event.stage: event.time}
+            return now | {"progress": event, "stages": begun}
         if isinstance(event, MetricEvent):
             return now | {
                 "metrics": so_far.get("metrics", self.metrics) | {event.name: event.value}

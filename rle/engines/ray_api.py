@@ -119,6 +119,10 @@ class RayApi:
         """Return Ray's version on the head."""
         return str(self._object("/api/version", "ray_version")["ray_version"])
 
+    def session(self) -> str:
+        """Return the name of the head's session: another one whenever the head was started."""
+        return str(self._object("/api/version", "session_name")["session_name"])
+
     def submit(
         self,
         job_id: str,

@@ -112,6 +112,11 @@ def redact(text: str) -> str:
     return _clean(text, _known_values())
 
 
+def has_known_secret(text: str) -> bool:
+    """Whether a value that is known to be secret stands in `text`."""
+    return any(value in text for value in _known_values())
+
+
 def _clean(text: str, known: tuple[str, ...]) -> str:
     for value in known:
         if value in text:

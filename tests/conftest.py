@@ -8,7 +8,9 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -20,9 +22,10 @@ from rle.testing.shop import Shop, make_shop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from xdist.scheduler import LoadScopeScheduling
+
+    from rle.engines.record import EngineRecord
 
 # How long a test takes says more about the machine's other users than about the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -49,14 +52,16 @@ SESSION_RAY = pytest.StashKey[bool]()
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
     """Of the processes `make test` uses, one has a file's tests, and one all files that need Ray.
 
-    So that a file's tests share its fixtures, and Ray is started once.
+    So that a file's tests share its fixtures, and Ray is started once; likewise an engine.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     @cache
     def scope(file: str) -> str:
-        needs_ray = "ray_local" in (config.rootpath / file).read_text(encoding="utf-8")
-        return "ray" if needs_ray else file
+        text = (config.rootpath / file).read_text(encoding="utf-8")
+        if "local_engine" in text or "on_engine" in text:
+            return "engine"
+        return "ray" if "ray_local" in text else file
 
     class FilesAndRay(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
@@ -131,6 +136,46 @@ def ray_local(request: pytest.FixtureRequest) -> Iterator[object]:
     ray.shutdown()
     del os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """A local engine that runs, in a home of its own."""
+
+    home: Path
+    record: EngineRecord
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "engines" / self.name
+
+
+@pytest.fixture(scope="session")
+def local_engine(copy_mlflow: Callable[[Path], None]) -> Iterator[LocalEngine]:
+    """One engine of this machine for the whole session: 2 CPUs, 512 MiB, never suspends itself."""
+    from rle.testing.engine import start_engine, stop_engine
+
+    folder = Path(tempfile.mkdtemp(prefix="re", dir="/tmp"))
+    copy_mlflow(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        record = start_engine(folder, "local", num_cpus=2, auto_suspend_mins=0)
+    yield LocalEngine(folder, record)
+    stop_engine(folder, record)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def on_engine(
+    _home: None, local_engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> LocalEngine:
+    """The test's home is that of `local_engine`."""
+    monkeypatch.setenv("RLE_HOME", str(local_engine.home))
+    return local_engine
 
 
 @pytest.fixture(autouse=True)

@@ -96,3 +96,11 @@ class EngineStatus(Value):
     state: EngineState
     message: str = ""
     """Why, in one line, where it is not READY."""
+
+    def not_ready(self, name: str) -> str:
+        """Return what to tell who needs the engine `name` READY: its state and the way out."""
+        why = f" {self.message}" if self.message else ""
+        if self.state is EngineState.SUSPENDED:
+            return f"Engine {name!r} is SUSPENDED.{why} Resume it with `rle engine resume {name}`."
+        ask = f"`rle engine status {name}` says how it goes on."
+        return f"Engine {name!r} is {self.state}.{why} {ask}"

@@ -1,0 +1,250 @@
+"""The Ray processes of a local engine: their ports, commands, environment, start and end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rle.engines.ray_host import LOOPBACK, ONE_MACHINE, PARENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import psutil
+
+MARK = "RLE_LOCAL_ENGINE"
+"""Variable of every process of a local engine; holds the engine's folder."""
+ENGINE_FOLDER = "RLE_ENGINE_FOLDER"
+"""Variable that tells jobs where their engine's folder is."""
+_NOT_INHERITED = (
+    "RAY_ADDRESS",
+    "RAY_AUTH_TOKEN",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR",
+    "RAY_JOB_ID",
+    "RAY_NODE_ID",
+    "RAY_RAYLET_PID",
+    "RAY_START_HOOK",
+    "RAY_TMPDIR",
+)
+_KEPT_SESSIONS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RayPlan:
+    """One life of an engine's Ray."""
+
+    engine_folder: Path
+    token_file: Path
+    ray_folder: Path
+    """For sessions; short, because Unix sockets lie in it, and its user's alone."""
+    gcs_port: int
+    dashboard_port: int
+    num_cpus: int | None
+    num_gpus: int
+    object_store_mb: int
+
+    @property
+    def address(self) -> str:
+        """URL of the dashboard."""
+        return f"http://{LOOPBACK}:{self.dashboard_port}"
+
+    def head_command(self) -> list[str]:
+        """Return the command that runs the head."""
+        return [
+            *self._command(num_gpus=self.num_gpus),
+            "--head",
+            f"--port={self.gcs_port}",
+            f"--dashboard-host={LOOPBACK}",
+            f"--dashboard-port={self.dashboard_port}",
+            f"--temp-dir={self.ray_folder}",
+            "--include-dashboard=True",
+            "--disable-usage-stats",
+            "--no-monitor",  # the autoscaler; nothing scales here
+        ]
+
+    def worker_command(self) -> list[str]:
+        """Return the command that runs a worker node."""
+        return [*self._command(num_gpus=0), f"--address={LOOPBACK}:{self.gcs_port}"]
+
+    def _command(self, *, num_gpus: int) -> list[str]:
+        cpus = [] if self.num_cpus is None else [f"--num-cpus={self.num_cpus}"]
+        return [
+            *(sys.executable, "-m", "rle.engines.ray_host", "start", "--block"),
+            *cpus,
+            f"--num-gpus={num_gpus}",
+            f"--object-store-memory={self.object_store_mb * 2**20}",
+            # Any free ports: fixed ranges clash with other Rays of this machine.
+            *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
+        ]
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of all the engine's processes, from the one that is inherited.
+
+        It names the token's file and never holds the token.
+        """
+        bin_folder = str(Path(sys.executable).parent)
+        kept = {name: text for name, text in inherited.items() if name not in _NOT_INHERITED}
+        return kept | {
+            "PATH": os.pathsep.join([bin_folder, inherited.get("PATH", os.defpath)]),
+            "RLE_HOME": str(self.engine_folder.parents[1]),
+            ENGINE_FOLDER: str(self.engine_folder),
+            MARK: str(self.engine_folder),
+            PARENT: str(os.getpid()),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token_file),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            ONE_MACHINE: "0",
+            # These two would answer everybody.
+            "DASHBOARD_METRIC_PORT": "-1",
+            "AUTOSCALER_METRIC_PORT": "-1",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+class NodeProcess:
+    """One Ray node that runs: a head or a worker, ended with this process.
+
+    Args:
+        command: From a `RayPlan`.
+        environment: From the same plan.
+    """
+
+    def __init__(self, command: list[str], *, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, env=dict(environment)
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """Ask it to stop; returns at once."""
+        if self.is_alive:
+            self._process.terminate()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it has stopped; after `timeout_s` seconds it is killed."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def end_nodes(nodes: Iterable[NodeProcess], *, timeout_s: float) -> None:
+    """Stop nodes, all at the same time, and whatever they started."""
+    import psutil
+
+    nodes = list(nodes)
+    family = psutil.Process().children(recursive=True)
+    for node in nodes:
+        node.end()
+    deadline = time.monotonic() + timeout_s
+    for node in nodes:
+        node.wait(max(0.0, deadline - time.monotonic()))
+    family += psutil.Process().children(recursive=True)
+    kill(family)
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill processes and wait until they are gone."""
+    import psutil
+
+    found = set(processes)
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(found, timeout=5.0)
+
+
+def reap(nodes: Iterable[NodeProcess]) -> None:
+    """Take leave of dead children that are no `nodes`: theirs, after their parents died."""
+    import psutil
+
+    known = {node.pid for node in nodes}
+
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error, ChildProcessError):
+            if child.pid not in known and child.status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(child.pid, os.WNOHANG)
+
+
+def left_over(engine_folder: Path) -> list[psutil.Process]:
+    """Return this user's processes that belong to the engine, except this one."""
+    import psutil
+
+    mark, own, found = str(engine_folder), os.getpid(), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != own and process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports of loopback that are free now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for opened in sockets:
+            opened.bind((LOOPBACK, 0))
+        return [opened.getsockname()[1] for opened in sockets]
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of loopback now."""
+    with socket.socket() as opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            opened.bind((LOOPBACK, port))
+        except (OSError, OverflowError):
+            return False
+        return True
+
+
+def ray_folder(known: str | None) -> Path:
+    """Return a folder for Ray's sessions: `known` if it is still ours alone, else a new one.
+
+    Of earlier sessions only the newest are kept.
+    """
+    if known and _is_ours(Path(known)):
+        sessions = sorted(path for path in Path(known).glob("session_2*") if path.is_dir())
+        for old in sessions[: -_KEPT_SESSIONS + 1]:
+            shutil.rmtree(old, ignore_errors=True)
+        return Path(known)
+    place = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108  a socket's path is short
+    return Path(tempfile.mkdtemp(prefix="rle-", dir=place))  # mode 0700
+
+
+def num_gpus_here() -> int:
+    """Return how many NVIDIA GPUs this machine shows to this process."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
+    if visible is None:
+        return there
+    return min(there, len([part for part in visible.split(",") if part.strip() not in ("", "-1")]))
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    is_folder = folder.is_dir() and not folder.is_symlink()
+    return is_folder and found.st_uid == os.getuid() and found.st_mode & 0o077 == 0

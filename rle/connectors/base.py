@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
+from rle.connectors import engine_link
+from rle.errors import PermissionError
 from rle.values import Value
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ class Chunk(Value):
 class Connector(Value, ABC):
     """Reads tables as Arrow. A frozen value: it pickles, and equals its JSON.
 
+    Made with an `engine_name`, it checks that this engine is READY: ConnectionError otherwise.
+
     A subclass declares `kind: Literal["..."] = "..."`, the name that `registry` knows it by, and
     carries the names of secrets, never secrets. Types that only encode other types (dictionaries,
     run ends, views, extensions) never come out: see `rle.connectors.arrow.plain_type`.
@@ -44,6 +48,24 @@ class Connector(Value, ABC):
 
     kind: str
     """Name of the connector class in `rle.connectors.registry`."""
+    engine_name: str | None = Field(default=None, exclude=True)
+    """Engine that jobs on these tables run on; None: $RLE_ENGINE, or the only engine there is.
+
+    Says where work is done, not what is read: it is in no JSON, and two connectors that differ in
+    nothing else are equal."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check the engine: here and not as a validator, which a spec that holds this would run."""
+        if self.engine_name is not None:
+            engine_link.check_ready(self.engine_name)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other) or not isinstance(other, Connector):
+            return NotImplemented
+        return self is other or self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.to_json()))
 
     @abstractmethod
     def sources(self) -> list[str]:
@@ -103,6 +125,95 @@ class Connector(Value, ABC):
     @abstractmethod
     def exists(self, source: str) -> bool:
         """Whether there is a source of this name."""
+
+    def check_access(self) -> tuple[str, ...]:
+        """Check, before a job is made, that the place of the tables is open to this user.
+
+        Returns:
+            What could not be verified from here, in words.
+
+        Raises:
+            PermissionError: It is closed; says what to grant.
+            ConnectionError: It cannot be reached.
+        """
+        return ()
+
+    def _seen_from_here(self, path: str) -> tuple[str, ...]:
+        """Warn where jobs read files on other machines than this one."""
+        if self.engine_name is None or not engine_link.is_elsewhere(self.engine_name):
+            return ()
+        warning = (
+            f"Engine {self.engine_name!r} runs on other machines, and jobs there read {path} under "
+            "the same path: whether it is there cannot be checked from here. A shared file system "
+            "or a warehouse is seen by both."
+        )
+        return (warning,)
+
+    def probe(self, source: str) -> None:
+        """Check that a source is there and readable, without reading its rows.
+
+        Raises:
+            UnknownNameError: There is no such source.
+            PermissionError: It is closed to this user.
+        """
+        self.arrow_schema(source)
+
+    def probe_tables(self, sources: Iterable[str]) -> list[str]:
+        """Probe each source once, however often it is named; return them without duplicates.
+
+        Raises:
+            UnknownNameError: There is no such source.
+            PermissionError: A source is closed to this user; names it.
+        """
+        distinct = list(dict.fromkeys(sources))
+        for source in distinct:
+            try:
+                self.probe(source)
+            except PermissionError as error:
+                raise PermissionError(f"Table {source!r} cannot be read: {error}") from error
+        return distinct
+
+    def list_jobs(self, state: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return the jobs of this connector's engine, newest first.
+
+        Args:
+            state: Only those of this status, in any case; None: all.
+            limit: At most so many; None: all.
+
+        Returns:
+            Per job: job_id, status, created_by, created_on and finished_at (UTC), duration (seconds
+            of running; None before the end), engine, payload_type.
+        """
+        return engine_link.list_jobs(self.engine_name, state=state, limit=limit)
+
+    def get_job(self, job_id: str) -> dict[str, Any]:
+        """Return the row of one job; see `list_jobs`.
+
+        Raises:
+            JobManagerError: The engine has no such job.
+        """
+        return engine_link.get_job(self.engine_name, job_id)
+
+    def cancel_job(self, job_id: str) -> None:
+        """Take a job out of the queue, or stop it.
+
+        Raises:
+            JobManagerError: The engine has no such job, or it has ended; says how.
+        """
+        engine_link.cancel_job(self.engine_name, job_id)
+
+    def get_job_events(self, job_id: str, continuation_token: str | None = None) -> dict[str, Any]:
+        """Return what happened in a job since an earlier call.
+
+        Args:
+            job_id: The job.
+            continuation_token: From the earlier call; None: from the beginning.
+
+        Returns:
+            "events", oldest first, each a dict as docs/job-protocol.md has it, and the
+            "continuation_token" of the next call.
+        """
+        return engine_link.job_events(self.engine_name, job_id, continuation_token)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,11 @@ class DuckDBConnector(Connector, CanWrite):
         with self._open() as con:
             return sql.find_table(con, schema, table) is not None
 
+    def check_access(self) -> tuple[str, ...]:
+        """Check that the file can be opened and read; see `Connector.check_access`."""
+        with self._open():
+            return self._seen_from_here(self.database)
+
     def can_create(self, table: str, *, replace: bool = False) -> None:
         """Check that this name could be written to now; see `CanWrite.can_create`."""
         schema, name = self._own_part(table)

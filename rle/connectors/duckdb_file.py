@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shlex
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +41,7 @@ def open_file(path: str, *, write: bool, timeout_s: float) -> Iterator[duckdb.Du
         connection.execute("SET TimeZone = 'UTC'").fetchall()
         yield connection
     except duckdb.Error as error:
-        raise ConnectionError(f"DuckDB could not work on {path}: {_first_line(error)}") from error
+        raise _in_words(f"DuckDB could not work on {path}", error) from error
     finally:
         connection.close()
 
@@ -69,7 +71,7 @@ def query_file(
         selected = "*" if columns is None else select_list(columns)
         yield con.sql(f"SELECT {selected} FROM {clauses}", params=[str(path)])  # noqa: S608
     except duckdb.Error as error:
-        raise ConnectionError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise _in_words(f"{path} cannot be read", error) from error
     finally:
         con.close()
 
@@ -107,14 +109,30 @@ def _connect_once(path: str, *, write: bool) -> duckdb.DuckDBPyConnection:
 def check_file(path: str, *, write: bool) -> None:
     """Raise ConnectionError or PermissionError where the file is missing or closed to us."""
     file = Path(path)
-    if not file.exists():
+    if not is_there(file):
         folder = file.parent
         known = [p.name for p in folder.glob("*.duckdb")] if folder.is_dir() else []
         raise ConnectionError(str(UnknownNameError(f"DuckDB file in {folder}", file.name, known)))
     if not os.access(path, os.R_OK):
-        raise PermissionError(f"{path} is not readable by this user.")
+        raise PermissionError(
+            f"{path} is not readable by this user. Its owner can open it with: "
+            f"chmod a+r {shlex.quote(path)}"
+        )
     if write and not (os.access(path, os.W_OK) and os.access(file.parent, os.W_OK)):
         raise PermissionError(f"{path} or its folder is not writable by this user.")
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at `path`; PermissionError where its folder is closed to us."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.EACCES:
+            raise
+        raise PermissionError(
+            f"{path} is in a folder that is closed to this user. Its owner can open it with: "
+            f"chmod a+x {shlex.quote(str(path.parent))}"
+        ) from error
 
 
 def _is_open_here(error: duckdb.Error) -> bool:
@@ -139,6 +157,12 @@ def _busy_message(path: str, error: duckdb.Error, timeout_s: float) -> str:
         f"{timeout_s:g} s. Close it there, or open it there with read_only=True. "
         "lock_timeout_s sets how long to wait."
     )
+
+
+def _in_words(what: str, error: duckdb.Error) -> ConnectionError | PermissionError:
+    # A view may read files of its own, which can be closed while the database is open to us.
+    kind = PermissionError if "Permission denied" in str(error) else ConnectionError
+    return kind(f"{what}: {_first_line(error)}")
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import BeforeValidator, model_validator
 from rle.connectors import csv_file, parquet_file
 from rle.connectors.arrow import project, spread, take_runs
 from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector, NewTable
+from rle.connectors.duckdb_file import is_there
 from rle.connectors.names import join, parse
 from rle.connectors.staging import EXTENSIONS, check_file_free, write_files
 from rle.errors import ConnectionError, PermissionError, UnknownNameError, ValidationError
@@ -133,6 +135,22 @@ class LocalConnector(Connector, CanWrite):
         """Whether there is such a file."""
         return self._path(source).is_file()
 
+    def check_access(self) -> tuple[str, ...]:
+        """Check that the folder can be listed; see `Connector.check_access`."""
+        self._check_folder()
+        if not os.access(self.folder, os.R_OK | os.X_OK):
+            raise PermissionError(
+                f"Folder {self.folder} is closed to this user. Its owner can open it with: "
+                f"chmod a+rx {shlex.quote(str(self.folder))}"
+            )
+        return self._seen_from_here(str(self.folder))
+
+    def probe(self, source: str) -> None:
+        """Open the file and read nothing of a CSV file's rows; see `Connector.probe`."""
+        with self._reading(source) as path:
+            if path.suffix == ".parquet":
+                _format(path).schema(path)
+
     def can_create(self, table: str, *, replace: bool = False) -> None:
         """Check that this name could be written to now; see `CanWrite.can_create`."""
         check_file_free(self._path(table), replace=replace)
@@ -169,19 +187,22 @@ class LocalConnector(Connector, CanWrite):
         return self.folder / f"{table}.{self.connector_type}"
 
     def _check_folder(self) -> None:
-        if not self.folder.is_dir():
+        if not is_there(self.folder) or not self.folder.is_dir():
             raise ConnectionError(f"There is no folder {self.folder}.")
 
     @contextmanager
     def _reading(self, source: str) -> Iterator[Path]:
         path = self._path(source)
         self._check_folder()
-        if not path.is_file():
+        if not is_there(path) or not path.is_file():
             raise UnknownNameError("file or table", source, self._known(source))
         if path.suffix == ".pkl":
             raise ValidationError(f"{path} cannot be read as a table; use .parquet or .csv.")
         if not os.access(path, os.R_OK):
-            raise PermissionError(f"{path} is not readable by this user.")
+            raise PermissionError(
+                f"{path} is not readable by this user. Its owner can open it with: "
+                f"chmod a+r {shlex.quote(str(path))}"
+            )
         try:
             yield path
         except (pa.ArrowInvalid, pa.ArrowSerializationError) as error:

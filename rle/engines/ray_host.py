@@ -1,11 +1,12 @@
-"""Runs one Ray node of a local engine: `ray start --block`, with what its options cannot say.
+"""Runs one Ray node of a local engine, and ends it with itself.
 
-`python -m rle.engines.ray_host start ...` takes the arguments of `ray start` and
+`python -m rle.engines.ray_host OPTIONS` does what `ray start --block` does, at half the memory,
+and some things that its options cannot say:
 
-- keeps every port of the node on loopback (`ray start` would take the machine's own address),
-- starts no port that answers without the token: neither metrics of the node nor Ray's client,
-- starts a dashboard that died again, where Ray would stop the node and every job with it,
-- ends, with the node, when the process that started it dies.
+- every port of the node is bound to loopback (`ray start` takes the machine's own address),
+- no port answers without the token: neither metrics of the node nor Ray's client are served,
+- a dashboard that died is started again, where Ray would stop the node and every job with it,
+- the node ends when the process that started it dies.
 """
 
 from __future__ import annotations
@@ -14,48 +15,82 @@ import ctypes
 import os
 import signal
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from rle.values import Value
 
 LOOPBACK = "127.0.0.1"
 PARENT = "RLE_RAY_HOST_PARENT"
 """Variable that holds the process id of who started this."""
 ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Where it is 0, all Ray processes take loopback for their node's address, on Linux too."""
+_POLL_S = 0.5
+_AGENT = "--dashboard_agent_command="
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
+class NodeOptions(Value):
+    """What a node is to be."""
+
+    is_head: bool
+    gcs_port: int
+    """Of the head, on loopback."""
+    dashboard_port: int
+    """Of the head, on loopback."""
+    ray_folder: str
+    """For Ray's sessions."""
+    num_cpus: int | None
+    """None: those of the machine."""
+    num_gpus: int
+    object_store_mb: int
+
+
 def main() -> None:
-    """Start the node, then watch it until it ends."""
+    """Start the node, then watch it until it ends or is told to."""
     _end_with_parent()
-    # Imported by name: what is changed here is Ray's own, which has no types.
-    node, ray_constants, services, scripts = map(
-        import_module,
-        (
-            "ray._private.node",
-            "ray._private.ray_constants",
-            "ray._private.services",
-            "ray.scripts.scripts",
-        ),
+    options = NodeOptions.from_json(sys.argv[1])
+    is_over = threading.Event()
+    # Before Ray is loaded, so that whoever changes their mind need not wait for it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    from ray._private import node as ray_node
+    from ray._private import services
+
+    _serve_no_metrics(services)
+    node = ray_node.Node(
+        _parameters(options), head=options.is_head, shutdown_at_exit=True, spawn_reaper=True
     )
-    # Worker nodes beside a head of the same machine are all the "cluster" there is.
-    ray_constants.ENABLE_RAY_CLUSTER = True
-    services.get_node_ip_address = lambda address=None: LOOPBACK
-    services.start_raylet = _without_metrics(services)
-    node.Node.dead_processes = _dashboard_again(node.Node.dead_processes)
-    os.environ["RAY_START_HOOK"] = f"{__spec__.name}.prepare"
-    scripts.main()
+    signal.signal(signal.SIGTERM, lambda *_: is_over.set())
+    why = ""
+    while not why and not is_over.wait(_POLL_S):
+        why = _checked(node)
+    node.kill_all_processes(check_alive=False, allow_graceful=not why)
+    sys.exit(why or 0)
 
 
-def prepare(params: Any, is_head: bool) -> None:
-    """Change what `ray start` is about to start; Ray calls it by the name in RAY_START_HOOK."""
-    del os.environ["RAY_START_HOOK"]
-    params.node_ip_address = LOOPBACK
-    params.node_name = LOOPBACK
-    params.ray_client_server_port = None
+def _parameters(options: NodeOptions) -> Any:
+    from ray._private.parameter import RayParams
+
+    head = {
+        "gcs_server_port": options.gcs_port,
+        "include_dashboard": True,
+        "dashboard_host": LOOPBACK,
+        "dashboard_port": options.dashboard_port,
+        "temp_dir": options.ray_folder,
+        "no_monitor": True,  # of the autoscaler; nothing scales here
+    }
+    worker = {"gcs_address": f"{LOOPBACK}:{options.gcs_port}"}
+    return RayParams(
+        **(head if options.is_head else worker),
+        node_ip_address=LOOPBACK,
+        num_cpus=options.num_cpus,
+        num_gpus=options.num_gpus,
+        object_store_memory=options.object_store_mb * 2**20,
+        # Any free ports: fixed ranges clash with other Rays of this machine.
+        min_worker_port=0,
+        max_worker_port=0,
+        dashboard_agent_listen_port=0,
+    )
 
 
 def _end_with_parent() -> None:
@@ -66,43 +101,32 @@ def _end_with_parent() -> None:
         sys.exit("Whoever started this Ray node is gone.")
 
 
-def _without_metrics(services: Any) -> Callable[..., Any]:
-    """Return a `start_raylet` whose node agent serves no metrics, which it would to anybody."""
-    start_raylet = services.start_raylet
+def _serve_no_metrics(services: Any) -> None:
+    """Let the node's agent serve no metrics, which it would to anybody."""
     start_process = services.start_ray_process
-    agent = "--dashboard_agent_command="
 
-    def start(*args: Any, **kwargs: Any) -> Any:
-        def start_changed(command: list[str], *more: Any, **named: Any) -> Any:
-            off = " --disable-metrics-collection"
-            changed = [part + off if part.startswith(agent) else part for part in command]
-            return start_process(changed, *more, **named)
+    def start(command: list[str], *args: Any, **kwargs: Any) -> Any:
+        off = " --disable-metrics-collection"
+        changed = [part + off if part.startswith(_AGENT) else part for part in command]
+        return start_process(changed, *args, **kwargs)
 
-        services.start_ray_process = start_changed
-        try:
-            return start_raylet(*args, **kwargs)
-        finally:
-            services.start_ray_process = start_process
-
-    return start
+    services.start_ray_process = start
 
 
-def _dashboard_again(dead_processes: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
-    """Return a `dead_processes` that starts a dead dashboard again and then leaves it out.
+def _checked(node: Any) -> str:
+    """Return why the node cannot go on; nothing if it can, with a new dashboard if need be."""
+    dead = {kind: process.returncode for kind, process in node.dead_processes()}
+    if set(dead) == {"dashboard"}:
+        # Jobs live in the node's agent and in the GCS, so they do not notice.
+        _say(f"The dashboard ended ({dead['dashboard']}) and is started again.")
+        del node.all_processes["dashboard"]
+        node.start_api_server(include_dashboard=True, raise_on_failure=True)
+        return ""
+    return ", ".join(f"Ray's {kind} ended by itself ({code})" for kind, code in dead.items())
 
-    Jobs live in the node's agent and in the GCS, so they do not notice.
-    """
 
-    def dead(node: Any) -> list[Any]:
-        found = dead_processes(node)
-        if [kind for kind, _ in found] == ["dashboard"]:
-            del node.all_processes["dashboard"]
-            print("The dashboard died and is started again.", flush=True)  # noqa: T201
-            node.start_api_server(include_dashboard=True, raise_on_failure=True)
-            return []
-        return found
-
-    return dead
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  it goes to the keeper's log
 
 
 if __name__ == "__main__":

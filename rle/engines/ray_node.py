@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rle.engines.ray_host import LOOPBACK, ONE_MACHINE, PARENT
+from rle.engines.ray_host import LOOPBACK, ONE_MACHINE, PARENT, NodeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,34 +58,18 @@ class RayPlan:
         """URL of the dashboard."""
         return f"http://{LOOPBACK}:{self.dashboard_port}"
 
-    def head_command(self) -> list[str]:
-        """Return the command that runs the head."""
-        return [
-            *self._command(num_gpus=self.num_gpus),
-            "--head",
-            f"--port={self.gcs_port}",
-            f"--dashboard-host={LOOPBACK}",
-            f"--dashboard-port={self.dashboard_port}",
-            f"--temp-dir={self.ray_folder}",
-            "--include-dashboard=True",
-            "--disable-usage-stats",
-            "--no-monitor",  # the autoscaler; nothing scales here
-        ]
-
-    def worker_command(self) -> list[str]:
-        """Return the command that runs a worker node."""
-        return [*self._command(num_gpus=0), f"--address={LOOPBACK}:{self.gcs_port}"]
-
-    def _command(self, *, num_gpus: int) -> list[str]:
-        cpus = [] if self.num_cpus is None else [f"--num-cpus={self.num_cpus}"]
-        return [
-            *(sys.executable, "-m", "rle.engines.ray_host", "start", "--block"),
-            *cpus,
-            f"--num-gpus={num_gpus}",
-            f"--object-store-memory={self.object_store_mb * 2**20}",
-            # Any free ports: fixed ranges clash with other Rays of this machine.
-            *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
-        ]
+    def command(self, *, is_head: bool) -> list[str]:
+        """Return the command that runs the head, or a worker node."""
+        options = NodeOptions(
+            is_head=is_head,
+            gcs_port=self.gcs_port,
+            dashboard_port=self.dashboard_port,
+            ray_folder=str(self.ray_folder),
+            num_cpus=self.num_cpus,
+            num_gpus=self.num_gpus if is_head else 0,
+            object_store_mb=self.object_store_mb,
+        )
+        return [sys.executable, "-m", "rle.engines.ray_host", options.to_json()]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of all the engine's processes, from the one that is inherited.
@@ -93,22 +77,27 @@ class RayPlan:
         It names the token's file and never holds the token.
         """
         bin_folder = str(Path(sys.executable).parent)
+        loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
         kept = {name: text for name, text in inherited.items() if name not in _NOT_INHERITED}
-        return kept | {
-            "PATH": os.pathsep.join([bin_folder, inherited.get("PATH", os.defpath)]),
-            "RLE_HOME": str(self.engine_folder.parents[1]),
-            ENGINE_FOLDER: str(self.engine_folder),
-            MARK: str(self.engine_folder),
-            PARENT: str(os.getpid()),
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(self.token_file),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            ONE_MACHINE: "0",
-            # These two would answer everybody.
-            "DASHBOARD_METRIC_PORT": "-1",
-            "AUTOSCALER_METRIC_PORT": "-1",
-            "PYTHONUNBUFFERED": "1",
-        }
+        return (
+            (loopback if sys.platform == "linux" else {})
+            | kept
+            | {
+                "PATH": os.pathsep.join([bin_folder, inherited.get("PATH", os.defpath)]),
+                "RLE_HOME": str(self.engine_folder.parents[1]),
+                ENGINE_FOLDER: str(self.engine_folder),
+                MARK: str(self.engine_folder),
+                PARENT: str(os.getpid()),
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN_PATH": str(self.token_file),
+                "RAY_USAGE_STATS_ENABLED": "0",
+                ONE_MACHINE: "0",
+                # These two would answer everybody.
+                "DASHBOARD_METRIC_PORT": "-1",
+                "AUTOSCALER_METRIC_PORT": "-1",
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
 
 
 class NodeProcess:

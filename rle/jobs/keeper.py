@@ -116,7 +116,7 @@ class Keeper:
         """Run one Ray; returns why it is to rest, raises RayEndedError where it ended itself."""
         self._log_offset = (self.folder / LOG).stat().st_size
         plan = self._plan()
-        self._start(plan.head_command(), plan)
+        self._start(plan.command(is_head=True), plan)
         with RayApi(self._access(plan), timeout_s=_TIMEOUT_S) as api:
             # The way to a file leads through all of it: dashboard, GCS, raylet and node agent.
             self._wait_for(
@@ -124,7 +124,7 @@ class Keeper:
             )
             num_nodes = 1 + self.record.settings.num_workers
             for _ in range(1, num_nodes):
-                self._start(plan.worker_command(), plan)
+                self._start(plan.command(is_head=False), plan)
             if num_nodes > 1:
                 self._wait_for(
                     lambda: sum(node.is_alive for node in api.nodes()) >= num_nodes,
@@ -153,7 +153,7 @@ class Keeper:
         for place, node in enumerate(self._nodes):
             if not node.is_alive:
                 self._note(f"Worker node {place} ended and is started again.")
-                self._nodes[place] = self._node(plan.worker_command(), plan)
+                self._nodes[place] = self._node(plan.command(is_head=False), plan)
 
     def _look_after_jobs(self, api: RayApi) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +29,7 @@ from rle.runs.events import (
     read_events,
 )
 from rle.runs.folders import model_folder, run_folder, snapshots_folder
+from rle.runs.job_records import EXPORTS_TAG
 from rle.runs.progress import as_text, say_warning
 from rle.runs.run import recorded
 from rle.runs.tracked import TrackedRun, tracked
@@ -173,6 +175,7 @@ def fit_predict(
             run.tell(MetricEvent(name=metric_name(Split.TEST, name), value=value, step=0))
         if keep_in is None:
             run.tracker.tag("rle.predictions", plan.predictions)
+            run.tracker.tag(EXPORTS_TAG, json.dumps(predicted.export_paths))
     return FitPredictResult(fit=trained, prediction=predicted)
 
 

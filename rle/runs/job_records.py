@@ -22,6 +22,8 @@ ID_TAG, KIND_TAG = "rle.job_id", "rle.job_kind"
 ENGINE_TAG, USER_TAG = "rle.engine", "rle.created_by"
 EXPORTS_TAG = "rle.export_paths"
 """Tag of a job's run: names of the tables it made, as JSON."""
+MODEL_TAG = "rle.model_run_id"
+"""Tag of a job's run that predicts: the run whose model it used."""
 REQUEST_FILE = "request.json"
 """Artifact of a job's run: what was asked for."""
 PAGE = 1000

@@ -26,6 +26,8 @@ MARK = "RLE_LOCAL_ENGINE"
 """Variable of every process of a local engine; holds the engine's folder."""
 ENGINE_FOLDER = "RLE_ENGINE_FOLDER"
 """Variable that tells jobs where their engine's folder is."""
+DASHBOARD_ADDRESS = "RLE_DASHBOARD_ADDRESS"
+"""Variable that tells jobs where their engine's dashboard is."""
 _NOT_INHERITED = (
     "RAY_ADDRESS",
     "RAY_AUTH_TOKEN",
@@ -86,6 +88,7 @@ class RayPlan:
                 "PATH": os.pathsep.join([bin_folder, inherited.get("PATH", os.defpath)]),
                 "RLE_HOME": str(self.engine_folder.parents[1]),
                 ENGINE_FOLDER: str(self.engine_folder),
+            DASHBOARD_ADDRESS: self.address,
                 MARK: str(self.engine_folder),
                 PARENT: str(os.getpid()),
                 "RAY_AUTH_MODE": "token",

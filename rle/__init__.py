@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from rle.connectors.local import LocalConnector
     from rle.errors import ConnectionError, InternalError, ValidationError
     from rle.sdk.dataset import Dataset
+    from rle.sdk.handler import JobHandler
+    from rle.sdk.manager import JobManager
     from rle.sdk.models import ModelManager
+    from rle.sdk.monitor import JobMonitor
+    from rle.sdk.trainer import Trainer
     from rle.spec.config import TrainerConfig
     from rle.spec.diagram import DatasetDiagram
     from rle.spec.experiment import ExperimentConfig
@@ -37,6 +41,9 @@ __all__ = [
     "ForeignKey",
     "GNNTable",
     "InternalError",
+    "JobHandler",
+    "JobManager",
+    "JobMonitor",
     "LinkTask",
     "LocalConnector",
     "ModelManager",
@@ -44,6 +51,7 @@ __all__ = [
     "OutputConfig",
     "Task",
     "TaskType",
+    "Trainer",
     "TrainerConfig",
     "ValidationError",
     "__version__",
@@ -62,6 +70,9 @@ _HOMES = {
     "ForeignKey": "rle.spec.table",
     "GNNTable": "rle.spec.gnn_table",
     "InternalError": "rle.errors",
+    "JobHandler": "rle.sdk.handler",
+    "JobManager": "rle.sdk.manager",
+    "JobMonitor": "rle.sdk.monitor",
     "LinkTask": "rle.spec.task_handle",
     "LocalConnector": "rle.connectors.local",
     "ModelManager": "rle.sdk.models",
@@ -69,6 +80,7 @@ _HOMES = {
     "OutputConfig": "rle.spec.output",
     "Task": "rle.spec.task_handle",
     "TaskType": "rle.values",
+    "Trainer": "rle.sdk.trainer",
     "TrainerConfig": "rle.spec.config",
     "ValidationError": "rle.errors",
 }

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MADE = "made.json"
 """Beside the kept files: which job made the tables."""
 LOCK = "materialize.lock"
+MADE_ALREADY = "were made already"
+"""In the message of an error: the tables are there, by an earlier job."""
 
 
 def materialize(
@@ -119,7 +121,7 @@ def _make(kept: KeptTables, source: Path, job_id: str) -> list[int]:
     if (results / MADE).is_file():
         made = json.loads((results / MADE).read_text(encoding="utf-8"))
         raise JobHandlerError(
-            f"The tables of job {source.name} were made already, by job {made['job_id']} at "
+            f"The tables of job {source.name} {MADE_ALREADY}, by job {made['job_id']} at "
             f"{made['at']}: {kept.predictions}.",
             "materialized",
         )

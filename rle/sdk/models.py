@@ -86,17 +86,25 @@ class ModelManager:
                 `version_name` is taken.
             ValidationError: A name is impossible.
         """
-        from rle.inference.find_model import model_of_run
-
-        model_of_run(model_run_id, self._registry)
-        version = self._registry.register(
-            model_run_id, model_name, alias=version_name, comment=comment
+        version = self.register(
+            model_run_id, model_name, version_name=version_name, comment=comment
         )
         say(
             f"Successfully registered model {version.name!r} with version {version.version!r} for "
             f"run {model_run_id!r}"
         )
         return version
+
+    def register(
+        self, model_run_id: str, model_name: str, *, version_name: str | None, comment: str | None
+    ) -> RegisteredVersion:
+        """Do what `register_model` does, and print nothing."""
+        from rle.inference.find_model import model_of_run
+
+        model_of_run(model_run_id, self._registry)
+        return self._registry.register(
+            model_run_id, model_name, alias=version_name, comment=comment
+        )
 
     def delete_model(self, model_run_id: str, *, delete_experiment_run: bool = True) -> None:
         """Delete a run's model, here and in MLflow. It cannot be brought back.

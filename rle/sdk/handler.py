@@ -1,0 +1,85 @@
+"""JobHandler: hands work to an engine. What Trainer does once it has checked everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rle.connectors.base import Connector
+from rle.errors import ValidationError
+from rle.jobs.request import MaterializeWork, PredictWork, TrainInferenceWork, TrainWork
+from rle.sdk.engine_jobs import EngineJobs, jobs_on
+from rle.sdk.monitor import JobMonitor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rle.jobs.request import Work
+
+WORKS = (TrainWork, PredictWork, TrainInferenceWork, MaterializeWork)
+
+
+class JobHandler:
+    """Submits work as it stands, such as the work of an earlier job: `job.request.work`.
+
+    Args:
+        connector: Whose engine is meant, where `engine` names none.
+        engine: Name of the engine; None: the connector's, $RLE_ENGINE, or the only engine there is.
+        upload_code: Whether this machine's own `rle` package travels with each job, instead of the
+            engine's installed one; or the folder of another one.
+
+    Raises:
+        ConnectionError: There is no such engine, or it is not READY; says how it stands.
+    """
+
+    def __init__(
+        self,
+        connector: Connector | None = None,
+        engine: str | EngineJobs | None = None,
+        *,
+        upload_code: bool | Path = False,
+    ) -> None:
+        self._on = jobs_on(named_engine(connector, engine), must_run=True)
+        self._upload_code = upload_code
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine."""
+        return self._on.name
+
+    @property
+    def shares_files(self) -> bool:
+        """Whether the engine's files are this machine's."""
+        return self._on.shares_files
+
+    def submit(self, work: Work) -> JobMonitor:
+        """Queue a job and return its monitor at once.
+
+        Raises:
+            ConnectionError: The engine does not answer.
+            ValidationError: `work` is none, or the code that is to travel is too large.
+        """
+        if not isinstance(work, WORKS):
+            raise ValidationError(
+                f"work must be one of {', '.join(cls.__name__ for cls in WORKS)}, not "
+                f"{type(work).__name__}."
+            )
+        request = self._on.jobs.submit(work, upload_code=self._upload_code)
+        return JobMonitor(request.job_id, self._on)
+
+    def __repr__(self) -> str:
+        return f"<JobHandler of engine {self.engine!r}>"
+
+
+def named_engine(
+    connector: Connector | None, engine: str | EngineJobs | None
+) -> str | EngineJobs | None:
+    """Return the engine that is meant: the one named, or the connector's.
+
+    Raises:
+        ValidationError: `connector` is no connector.
+    """
+    if connector is not None and not isinstance(connector, Connector):
+        raise ValidationError(f"connector must be a connector, not {connector!r:.100}.")
+    if engine is not None or connector is None:
+        return engine
+    return connector.engine_name

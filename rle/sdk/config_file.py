@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from rle.errors import ValidationError
 from rle.sdk.mapping_file import read_mapping
+from rle.sdk.settings import parse_settings
 from rle.spec.config import TrainerConfig
 
 if TYPE_CHECKING:
@@ -24,8 +23,7 @@ def read_config(
 
     Args:
         path: A YAML or JSON file with fields of TrainerConfig; None: settings alone.
-        settings: "name=value" each, with the value as YAML writes it. They win over the file, and
-            of two of the same name the last wins.
+        settings: As `parse_settings` takes them; they win over the file.
         connector: Taken where the file names none: the dataset's.
 
     Raises:
@@ -33,32 +31,10 @@ def read_config(
             (UnknownNameError names the nearest) or does not have its type, a setting has no "=".
     """
     fields = {} if path is None else read_mapping(Path(path), what="a config")
-    fields |= dict(map(_parsed, settings))
+    fields |= parse_settings(settings)
     try:
         return TrainerConfig(**{"connector": connector} | {str(k): v for k, v in fields.items()})
     except ValidationError as error:
         if path is None:
             raise
         raise ValidationError(f"{path} and the settings beside it: {error}") from None
-
-
-def _parsed(setting: str) -> tuple[str, Any]:
-    name, equals, text = setting.partition("=")
-    if not equals or not name.strip():
-        raise ValidationError(f"A setting is name=value, such as lr=0.01, not {setting!r}.")
-    return name.strip(), _value(text.strip(), name=name)
-
-
-def _value(text: str, *, name: str) -> Any:
-    """Return a number where Python reads one: YAML takes 1e-3 for text and 010 for eight."""
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    try:
-        return yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        raise ValidationError(
-            f"Setting {name!r} has the value {text!r:.100}, which YAML cannot read."
-        ) from None

@@ -6,10 +6,16 @@ import atexit
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
+import threading
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MEBIBYTE = 2**20
 OBJECT_STORE_BYTES = 512 * MEBIBYTE
@@ -42,7 +48,8 @@ def ensure_ray(*, num_cpus: float = 1, num_gpus: float = 0) -> None:
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
+        with _sigterm_kept():
+            ray.init(**quiet)
         return
     _guard_token()
     # A Unix socket's path may have 107 bytes, so a long TMPDIR will not do.
@@ -77,6 +84,15 @@ def stop_ray() -> None:
     sys.modules["ray"].shutdown()
     shutil.rmtree(folder, ignore_errors=True)
     atexit.unregister(stop_ray)
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Let whoever handles SIGTERM go on doing so; Ray, as it connects, would take it over."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _guard_token() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rle.runs.events import AnyEvent
 
-STOP_CHECK_S = 1.0
+STOP_CHECK_S = 0.5
 """How often a worker looks for the wish to stop."""
 TRACEBACK_LINES = 12
 
@@ -58,6 +58,11 @@ class Relay:
         if now - self._asked_at < STOP_CHECK_S:
             return False
         self._asked_at = now
+        return self.must_stop
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether the driver wants the workers to stop; looks each time."""
         return self._stop.exists()
 
     @property

@@ -22,7 +22,7 @@ from rle.runs.events import EventLog, WarningEvent
 from rle.training.device import check_device, gpus_needed, gpus_per_worker
 from rle.training.job import RESULT_FILE, TrainingResult, carry_out, job_from
 from rle.training.ranks import Ranks
-from rle.training.relay import Relay
+from rle.training.relay import STOP_CHECK_S, Relay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +38,12 @@ COLLECTIVE_TIMEOUT_S = 120
 """How long a worker waits for the others in an exchange before it gives up."""
 START_TIMEOUT_S = 300
 """How long Ray Train waits for a group of workers to start."""
+GRACE_S = 2.0
+"""How long a worker that is asked to stop has to finish its step; then it ends at once."""
 STOP_TIMEOUT_S = 30.0
-"""How long Ctrl-C waits for the workers to stop after their step."""
+"""How long Ctrl-C waits for the workers to be gone."""
+LEAVE_TIMEOUT_S = 3.0
+"""How long SIGTERM or an exit waits for it; Ray ends the workers of a process that is gone."""
 POLL_S = 0.2
 """How often the driver looks for new events."""
 _START_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
@@ -114,9 +118,9 @@ def _follow(thread: threading.Thread, relay: Relay, on_event: OnEvent) -> None:
                 on_event(event)
         for event in relay.new_events():
             on_event(event)
-    except BaseException:
+    except BaseException as stop:
         relay.ask_to_stop()
-        thread.join(STOP_TIMEOUT_S)
+        thread.join(LEAVE_TIMEOUT_S if isinstance(stop, SystemExit) else STOP_TIMEOUT_S)
         raise
 
 
@@ -171,8 +175,8 @@ def train_worker(settings: dict[str, str]) -> None:
 
     job = job_from(settings["job_class"], settings["job"])
     relay = Relay(job.folder)
-    if relay.failure() is not None:
-        return  # a restart would meet the same error again
+    if relay.must_stop or relay.failure() is not None:
+        return  # the driver is leaving, or a restart would meet the same error again
     torch.set_num_threads(max(int(job.config.cpus_per_worker), 1))
     ranks = Ranks.current(ray.train.torch.get_device())
     try:
@@ -184,6 +188,7 @@ def train_worker(settings: dict[str, str]) -> None:
                 if restarted:
                     message = "A training worker was lost; all were started again."
                     on_event(WarningEvent(message=message))
+            stack.enter_context(_ends_when_asked(relay))
             carry_out(job, ranks, on_event=on_event, should_stop=relay.is_asked_to_stop)
     except KeyboardInterrupt:
         return  # the driver asked for it
@@ -192,6 +197,28 @@ def train_worker(settings: dict[str, str]) -> None:
     except Exception as error:
         relay.write_failure(error)
         raise
+
+
+@contextlib.contextmanager
+def _ends_when_asked(relay: Relay) -> Iterator[None]:
+    """End this process where the block goes on for `GRACE_S` after the driver's wish to stop.
+
+    Whatever it is busy with: reading, a long step, waiting for another worker.
+    """
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(STOP_CHECK_S):
+            if relay.must_stop and not is_over.wait(GRACE_S):
+                os._exit(0)
+
+    thread = threading.Thread(target=watch, name="rle-stop", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def _silent(event: AnyEvent) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import stat
+import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +52,24 @@ def test_whoever_sets_up_tokens_is_left_alone(token, monkeypatch):
 def test_an_address_in_the_environment_is_a_cluster_to_join(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
     assert joins_cluster()
+
+
+def test_joining_leaves_sigterm_to_whoever_handles_it(monkeypatch):
+    def connect(**given):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as Ray does
+
+    def mine(signum, frame):
+        raise AssertionError
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=connect)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        ensure_ray()
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.ray

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,8 @@ from rle.spec.config import TrainerConfig
 from rle.spec.metric import EvaluationMetric
 from rle.testing.training import Fault, TinyJob
 from rle.training.checkpoint import read_weights
-from rle.training.workers import run_training
+from rle.training.relay import Relay
+from rle.training.workers import run_training, train_worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,6 +185,35 @@ def test_a_bug_in_a_worker_is_an_internal_error_with_its_place_and_is_not_tried_
     with pytest.raises(InternalError, match="ZeroDivisionError: a bug in the tiny") as caught:
         train(job)
     assert "strike" in str(caught.value)
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_worker_that_does_not_heed_the_wish_to_stop_ends(tmp_path, is_asked):
+    code = f"""
+import sys, time
+from pathlib import Path
+from rle.training import workers
+from rle.training.relay import Relay
+workers.GRACE_S = 0.1
+relay = Relay(Path({str(tmp_path)!r}))
+relay.clear()
+with workers._ends_when_asked(relay):
+    if {is_asked}:
+        relay.ask_to_stop()
+        time.sleep(600)
+sys.exit(7)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == (0 if is_asked else 7)
+
+
+def test_a_worker_that_is_started_again_while_the_driver_leaves_does_nothing(tmp_path):
+    job = tiny_job(tmp_path)
+    relay = Relay(job.folder)
+    relay.clear()
+    relay.ask_to_stop()
+    train_worker({"job_class": job.import_path, "job": job.to_json()})
+    assert not relay.has_events
 
 
 @pytest.mark.ray

@@ -19,7 +19,7 @@ from rle.errors import ConnectionError, JobManagerError, ValidationError
 from rle.runs.job_status import JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
     from types import TracebackType
 
     import requests
@@ -243,7 +243,7 @@ class RayApi:
 
     def follow_file(
         self, filename: str, *, node: str | None = None, idle_s: float = 0.5
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes]:
         """Yield a log file block by block from its beginning, and for ever what is added to it.
 
         Closing the iterator ends it; then the thread that reads has ended, too.

@@ -10,7 +10,7 @@ from socket import SHUT_RDWR
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     import requests
 
@@ -21,7 +21,7 @@ _WAITING = 64
 
 def blocks(
     response: requests.Response, *, idle_s: float, cut: Callable[[object], Exception]
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     """Yield what comes, as it comes, and b"" whenever nothing came for `idle_s`.
 
     A thread reads, because a read that timed out cannot be taken up again. It has ended, and the

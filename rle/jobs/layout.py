@@ -3,7 +3,7 @@
     <engine folder>/jobs/queue.jsonl              every transition of every job, in order
     <engine folder>/jobs/queue.lock               held while a line is added
     <engine folder>/jobs/<job id>/request.json    what was asked for
-    <engine folder>/jobs/<job id>/package.zip     the code that came with it, if any
+    <engine folder>/jobs/<job id>/code.zip        the code that came with it, if any
     <engine folder>/jobs/<job id>/events.jsonl    what happened: the truth
     <engine folder>/jobs/<job id>/state.json      what the events add up to, for whoever asks often
     <engine folder>/jobs/<job id>/log.txt         what the driver printed, events included
@@ -28,7 +28,7 @@ LINK = "rle"
 """Name of the link among a session's logs."""
 EVENTS = EVENTS_FILE
 QUEUE, QUEUE_LOCK = "queue.jsonl", "queue.lock"
-PACKAGE = "package.zip"
+PACKAGE = "code.zip"
 REQUEST, STATE, LOG, ALIVE = "request.json", "state.json", "log.txt", "alive.lock"
 RESULTS = "results"
 

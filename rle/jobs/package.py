@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import rle
-from rle.errors import PermissionError, StorageError, ValidationError
-from rle.jobs.layout import PACKAGE, REQUEST
+from rle.errors import PermissionError, ValidationError
+from rle.jobs.layout import REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,20 +79,6 @@ def build_package(
 def own_code() -> Path:
     """Return the folder of the package that runs in this process."""
     return Path(rle.__file__).parent
-
-
-def package_of(folder: Path, request: JobRequest) -> bytes:
-    """Return what a job was submitted with, from its folder, so that it can be submitted again.
-
-    Raises:
-        StorageError: Its code was not kept there.
-    """
-    if not request.has_code:
-        return build_package(request)
-    try:
-        return (folder / PACKAGE).read_bytes()
-    except OSError as error:
-        raise StorageError.of(error, doing=f"Reading the code of job {request.job_id}") from error
 
 
 def code_files(code: Path, *, limit_bytes: int = LIMIT_BYTES) -> list[_File]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import rle
 from rle.errors import PermissionError, ValidationError
 from rle.jobs.layout import REQUEST
 
@@ -78,7 +77,7 @@ def build_package(
 
 def own_code() -> Path:
     """Return the folder of the package that runs in this process."""
-    return Path(rle.__file__).parent
+    return Path(__file__).resolve().parents[1]
 
 
 def code_files(code: Path, *, limit_bytes: int = LIMIT_BYTES) -> list[_File]:

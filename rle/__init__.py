@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rle.sdk.manager import JobManager
     from rle.sdk.models import ModelManager
     from rle.sdk.monitor import JobMonitor
+    from rle.sdk.provider import Provider
     from rle.sdk.trainer import Trainer
     from rle.spec.config import TrainerConfig
     from rle.spec.diagram import DatasetDiagram
@@ -49,6 +50,7 @@ __all__ = [
     "ModelManager",
     "NodeTask",
     "OutputConfig",
+    "Provider",
     "Task",
     "TaskType",
     "Trainer",
@@ -78,6 +80,7 @@ _HOMES = {
     "ModelManager": "rle.sdk.models",
     "NodeTask": "rle.spec.task_handle",
     "OutputConfig": "rle.spec.output",
+    "Provider": "rle.sdk.provider",
     "Task": "rle.spec.task_handle",
     "TaskType": "rle.values",
     "Trainer": "rle.sdk.trainer",

@@ -32,7 +32,7 @@ class Case:
 
     def _knob(self, name: str) -> str:
         if name in PREDICT_KNOBS:
-            return f"{name} of the prediction"
+            return f"its {name}"
         if self.config is None:
             return f"TrainerConfig.{name}"
         value = getattr(self.config, name)

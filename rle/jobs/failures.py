@@ -41,7 +41,8 @@ _log = logging.getLogger(__name__)
 _added: list[Symptom] = []
 _EXCEPTION = re.compile(
     r"(?m)^(?P<error>(?:\w+\.)+_?[A-Z]\w*|_?[A-Z]\w*"
-    r"(?:Error|Exception|Exit|Interrupt|Iteration|Group|Full|Lost|Timeout|Expired))(?:: (?P<said>.*))?$"
+    r"(?:Error|Exception|Exit|Interrupt|Iteration|Group|Full|Lost|Timeout|Expired))"
+    r"(?:: (?P<said>.*))?$"
 )
 _TRACEBACK = "Traceback (most recent call last):"
 _RAY_LOG = re.compile(r",? last available logs \(truncated to [\d,]+ chars\):\n")
@@ -167,13 +168,12 @@ def _event(
     diagnosis = _diagnose(links)
     if diagnosis is not None:
         symptom, found = diagnosis
-        advice = (
-            symptom.advice
-            if isinstance(symptom.advice, str)
-            else symptom.advice(Case(found, config))
-        )
+        case = Case(found, config)
+        advice = symptom.advice if isinstance(symptom.advice, str) else symptom.advice(case)
         if not is_ours:
-            message = f"{symptom.means} {name}: {said}".removesuffix(": ")
+            line = _line(found)
+            shown = "" if line in f"{name}: {said}" else f" ({line})"
+            message = f"{symptom.means} {name}: {said}".removesuffix(": ") + shown
     return ErrorEvent(
         error=name,
         message=_shortened(redact(message), MESSAGE_LENGTH),
@@ -197,6 +197,12 @@ def _diagnose(
                 best = symptom, found
                 break
     return best
+
+
+def _line(found: re.Match[str]) -> str:
+    """Return the line in which a symptom shows."""
+    first = found.string.rfind("\n", 0, found.start()) + 1
+    return found.string[first:].partition("\n")[0].strip()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

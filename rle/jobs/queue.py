@@ -6,6 +6,7 @@ Whoever reads it needs no lock: what the whole lines say, added up, is where eve
 from __future__ import annotations
 
 import fcntl
+import heapq
 import os
 import time
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ from rle.runs.job_status import JobStatus
 from rle.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from rle.jobs.request import JobRequest
@@ -32,6 +33,7 @@ COMPACT_BYTES = 4 * 2**20
 """Size from which on the journal forgets its oldest jobs."""
 KEPT_JOBS = 2_000
 """Finished jobs that it keeps then, the newest."""
+LAST_ENDED = 8
 LOCK_TIMEOUT_S = 30.0
 _POLL_S = 0.01
 
@@ -167,6 +169,12 @@ def fold_journal(data: bytes) -> list[Ticket]:
     fold = _Fold()
     fold.add_lines(data)
     return fold.in_order()
+
+
+def last_ended(tickets: Sequence[Ticket]) -> list[Ticket]:
+    """Return the jobs that ran and ended last, a few: their drivers may not have gone yet."""
+    ended = ((t.finished_at, t) for t in tickets if t.started_at and t.finished_at)
+    return [ticket for _, ticket in heapq.nlargest(LAST_ENDED, ended, key=lambda pair: pair[0])]
 
 
 class Queue:

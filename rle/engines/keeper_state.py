@@ -36,6 +36,8 @@ class KeeperState(Value):
     """Why, in one line or a few."""
     pid: int | None = None
     """Of the keeper; None until it has started."""
+    session: int | None = None
+    """Id of the system's session that the keeper and all that it started belong to."""
     address: str | None = None
     """URL of the dashboard; None until it is known."""
     ray_folder: str | None = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -104,7 +103,7 @@ class LocalBackend(EngineBackend):
         """Stop it and remove what lies outside its folder."""
         said = self._stop(folder, "It is deleted.")
         if said and said.ray_folder:
-            shutil.rmtree(said.ray_folder, ignore_errors=True)
+            ray_node.remove_ray_folder(said.ray_folder)
 
     def access(self, record: EngineRecord, folder: Path) -> EngineAccess:
         """Return how to reach it; see `EngineBackend.access`. Asks nobody, so it is quick."""
@@ -136,11 +135,10 @@ class LocalBackend(EngineBackend):
             return  # somebody else starts it right now
         try:
             before = read_state(folder)
-            known = before.ray_folder if before else None
-            write_state(
-                folder,
-                KeeperState(state=EngineState.PENDING, message="It starts.", ray_folder=known),
-            )
+            starts = KeeperState(state=EngineState.PENDING, message="It starts.")
+            if before:  # its folder is used again, and what is left of it is ended
+                starts = starts.replace(ray_folder=before.ray_folder, session=before.session)
+            write_state(folder, starts)
             _start_keeper(folder, lock)
         except OSError as error:
             raise StorageError.of(error, doing=f"Starting the engine in {folder}") from error
@@ -160,7 +158,7 @@ class LocalBackend(EngineBackend):
         said = read_state(folder)
         if is_kept(folder) and said and said.pid:
             _send(said.pid, signal.SIGKILL, folder)
-        ray_node.kill(ray_node.left_over(folder))
+        ray_node.kill(ray_node.left_over(folder, said.session if said else None))
         if said and said.state is not EngineState.SUSPENDED:
             said = said.replace(state=EngineState.SUSPENDED, message=message, pid=None)
             write_state(folder, said)

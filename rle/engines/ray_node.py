@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -38,7 +39,9 @@ _NOT_INHERITED = (
     "RAY_START_HOOK",
     "RAY_TMPDIR",
 )
+_RAY_TITLES = ("ray::", "ray-")
 _KEPT_SESSIONS = 2
+"""Of Ray's; the newest, for whoever looks for what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class RayPlan:
     engine_folder: Path
     token_file: Path
     ray_folder: Path
-    """For sessions; short, because Unix sockets lie in it, and its user's alone."""
+    """For sessions; short, because Unix sockets lie in it."""
     gcs_port: int
     dashboard_port: int
     num_cpus: int | None
@@ -88,7 +91,7 @@ class RayPlan:
                 "PATH": os.pathsep.join([bin_folder, inherited.get("PATH", os.defpath)]),
                 "RLE_HOME": str(self.engine_folder.parents[1]),
                 ENGINE_FOLDER: str(self.engine_folder),
-            DASHBOARD_ADDRESS: self.address,
+                DASHBOARD_ADDRESS: self.address,
                 MARK: str(self.engine_folder),
                 PARENT: str(os.getpid()),
                 "RAY_AUTH_MODE": "token",
@@ -178,14 +181,24 @@ def reap(nodes: Iterable[NodeProcess]) -> None:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
-def left_over(engine_folder: Path) -> list[psutil.Process]:
-    """Return this user's processes that belong to the engine, except this one."""
+def left_over(engine_folder: Path, session: int | None) -> list[psutil.Process]:
+    """Return this user's processes that belong to the engine, except this one.
+
+    Args:
+        engine_folder: Named by the variable `MARK` of all of them.
+        session: Their keeper's; some Ray processes write their title over their variables.
+    """
     import psutil
 
     mark, own, found = str(engine_folder), os.getpid(), []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != own and process.environ().get(MARK) == mark:
+            if process.pid == own or process.uids().real != os.getuid():
+                continue
+            is_titled = process.cmdline()[:1] and process.cmdline()[0].startswith(_RAY_TITLES)
+            if process.environ().get(MARK) == mark or (
+                is_titled and session is not None and os.getsid(process.pid) == session
+            ):
                 found.append(process)
     return found
 
@@ -211,17 +224,27 @@ def is_free(port: int) -> bool:
 
 
 def ray_folder(known: str | None) -> Path:
-    """Return a folder for Ray's sessions: `known` if it is still ours alone, else a new one.
+    """Return a folder for Ray's sessions: `known` if it is still there, else a new one.
 
+    Ray opens its folder to everybody, so it is made in one that is closed to all but its user.
     Of earlier sessions only the newest are kept.
     """
-    if known and _is_ours(Path(known)):
-        sessions = sorted(path for path in Path(known).glob("session_2*") if path.is_dir())
+    folder = Path(known) if known else None
+    if folder and _is_closed(folder.parent) and folder.is_dir() and not folder.is_symlink():
+        sessions = sorted(path for path in folder.glob("session_2*") if path.is_dir())
         for old in sessions[: -_KEPT_SESSIONS + 1]:
             shutil.rmtree(old, ignore_errors=True)
-        return Path(known)
+        return folder
     place = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108  a socket's path is short
-    return Path(tempfile.mkdtemp(prefix="rle-", dir=place))  # mode 0700
+    made = Path(tempfile.mkdtemp(prefix="rle-", dir=place)) / "r"
+    made.mkdir()
+    return made
+
+
+def remove_ray_folder(folder: str) -> None:
+    """Remove what `ray_folder` made."""
+    if _is_closed(Path(folder).parent):
+        shutil.rmtree(Path(folder).parent, ignore_errors=True)
 
 
 def num_gpus_here() -> int:
@@ -233,10 +256,10 @@ def num_gpus_here() -> int:
     return min(there, len([part for part in visible.split(",") if part.strip() not in ("", "-1")]))
 
 
-def _is_ours(folder: Path) -> bool:
+def _is_closed(folder: Path) -> bool:
     try:
         found = folder.lstat()
     except OSError:
         return False
-    is_folder = folder.is_dir() and not folder.is_symlink()
+    is_folder = stat.S_ISDIR(found.st_mode)
     return is_folder and found.st_uid == os.getuid() and found.st_mode & 0o077 == 0

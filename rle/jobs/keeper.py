@@ -84,10 +84,11 @@ class Keeper:
 
     def run(self) -> None:
         """Keep the engine until it is stopped, idle for long, or cannot be kept."""
-        before = read_state(self.folder)
-        self._say(ray_folder=before.ray_folder if before else None)
-        ray_node.kill(ray_node.left_over(self.folder))  # of a keeper that was killed
-        self._say(ray_folder=str(ray_node.ray_folder(self._said.ray_folder)))
+        before = read_state(self.folder) or self._said
+        self._say(ray_folder=before.ray_folder)
+        # What a keeper that was killed left behind.
+        ray_node.kill(ray_node.left_over(self.folder, before.session))
+        self._say(ray_folder=str(ray_node.ray_folder(before.ray_folder)), session=os.getsid(0))
         self.jobs.mkdir(mode=0o700, exist_ok=True)
         short_lives = 0
         while True:

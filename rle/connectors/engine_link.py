@@ -41,19 +41,21 @@ def list_jobs(
         status = pkgutil.resolve_name("rle.runs.job_status:JobStatus").parse(state)
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise ValidationError(f"limit must be None or a whole number, 0 or more, not {limit!r}.")
-    jobs = _client(engine_name).states(status=status, limit=limit)
-    return [_row(job, job.engine) for job in jobs]
+    with _client(engine_name) as client:
+        return [_row(job, job.engine) for job in client.states(status=status, limit=limit)]
 
 
 def get_job(engine_name: str | None, job_id: str) -> dict[str, Any]:
     """Return the row of one job; see `Connector.get_job`."""
     engine = _open(engine_name, must_run=False)
-    return _row(_client_of(engine).state(job_id), engine.record.name)
+    with _client_of(engine) as client:
+        return _row(client.state(job_id), engine.name)
 
 
 def cancel_job(engine_name: str | None, job_id: str) -> None:
     """Cancel a job; see `Connector.cancel_job`."""
-    _client(engine_name).cancel(job_id)
+    with _client(engine_name) as client:
+        client.cancel(job_id)
 
 
 def job_events(
@@ -61,7 +63,8 @@ def job_events(
 ) -> dict[str, Any]:
     """Return the events after a token; see `Connector.get_job_events`."""
     offset = _offset(continuation_token)
-    events, end = _client(engine_name).events(job_id, offset=offset)
+    with _client(engine_name) as client:
+        events, end = client.events(job_id, offset=offset)
     return {
         "events": [event.model_dump(mode="json") for event in events],
         "continuation_token": str(end),

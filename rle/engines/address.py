@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from rle.engines.base import EngineAccess, EngineBackend
 from rle.engines.ray_api import RayApi
-from rle.engines.ray_http import is_loopback
+from rle.engines.ray_http import TokenRefusedError, is_loopback
 from rle.engines.record import EngineSettings, EngineState, EngineStatus, TokenSource
 from rle.engines.token import read_token
 from rle.errors import ConnectionError, PermissionError, ValidationError
@@ -31,7 +31,6 @@ OLDEST_RAY = (2, 50)
 """Major and minor version that jobs need."""
 
 _SET_ASIDE = "set_aside"  # a file in the engine's folder, there while it is suspended
-_SETTINGS_THAT_COUNT = frozenset({"max_running_jobs"})
 _PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
 _EXAMPLE = "such as http://127.0.0.1:8265"
 
@@ -51,20 +50,21 @@ class AddressBackend(EngineBackend):
         """
         parts = checked_address(record.address)
         given = record.settings
-        without = [
+        own = [
             name
             for name, field in EngineSettings.model_fields.items()
-            if name not in _SETTINGS_THAT_COUNT and getattr(given, name) != field.default
+            if getattr(given, name) != field.default
         ]
-        if without:
+        if own:
             raise ValidationError(
-                f"Engine {record.name!r} is a cluster that runs already, so {', '.join(without)} "
-                "cannot be set here: these say how an engine of this machine is started."
+                f"Engine {record.name!r} is a cluster that runs already, so {', '.join(own)} "
+                "cannot be set from here. Set it where the cluster is started; max_running_jobs is "
+                "the variable RLE_MAX_RUNNING_JOBS of its head."
             )
         access = _access(record)
         if access.token is not None and is_in_the_clear(parts):
             warnings.warn(_clear_text_advice(record.name, parts), UserWarning, stacklevel=2)
-        _probe(access)
+        _probe(access, record.token)
 
     def create(self, record: EngineRecord, folder: Path) -> None:
         """Do nothing: it runs."""
@@ -77,7 +77,7 @@ class AddressBackend(EngineBackend):
                 message="It was set aside on this machine; the cluster itself is not touched.",
             )
         try:
-            _probe(_access(record))
+            _probe(_access(record), record.token)
         except (ConnectionError, PermissionError, ValidationError) as error:
             return EngineStatus(state=EngineState.PENDING, message=str(error))
         return EngineStatus(state=EngineState.READY)
@@ -88,7 +88,7 @@ class AddressBackend(EngineBackend):
         Raises:
             ConnectionError: It does not answer; it can only be started where it runs.
         """
-        _probe(_access(record))
+        _probe(_access(record), record.token)
         (folder / _SET_ASIDE).unlink(missing_ok=True)
 
     def suspend(self, record: EngineRecord, folder: Path) -> None:
@@ -165,13 +165,18 @@ def find_token(source: TokenSource) -> SecretStr | None:
         ConnectionError: `source` names a place that holds no token.
         PermissionError: The file is closed to this user.
     """
-    if source.variable is None and source.path is None:
-        if os.environ.get("RAY_AUTH_TOKEN"):
-            source = TokenSource(variable="RAY_AUTH_TOKEN")
-        elif path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
-            source = TokenSource(path=path)
+    return read_token(_place(source))
+
+
+def _place(source: TokenSource) -> TokenSource:
+    if source.variable is not None or source.path is not None:
+        return source
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return TokenSource(variable="RAY_AUTH_TOKEN")
+    if path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return TokenSource(path=path)
     usual = Path.home() / ".ray" / "auth_token"
-    return read_token(source, default=usual if usual.exists() else None)
+    return TokenSource(path=str(usual)) if usual.exists() else source
 
 
 def _access(record: EngineRecord) -> EngineAccess:
@@ -179,9 +184,12 @@ def _access(record: EngineRecord) -> EngineAccess:
     return EngineAccess(name=record.name, address=address, token=find_token(record.token))
 
 
-def _probe(access: EngineAccess) -> None:
-    with RayApi(access, timeout_s=TIMEOUT_S) as api:
-        version = api.version()
+def _probe(access: EngineAccess, source: TokenSource) -> None:
+    try:
+        with RayApi(access, timeout_s=TIMEOUT_S) as api:
+            version = api.version()
+    except TokenRefusedError as error:
+        raise TokenRefusedError(f"{error} {_token_advice(source)}") from None
     found = re.match(r"(\d+)\.(\d+)", version)
     if found is None or (int(found[1]), int(found[2])) < OLDEST_RAY:
         oldest = ".".join(map(str, OLDEST_RAY))
@@ -189,6 +197,14 @@ def _probe(access: EngineAccess) -> None:
             f"Engine {access.name!r} at {access.address} runs Ray {version[:40]}; jobs need "
             f"{oldest} or newer."
         )
+
+
+def _token_advice(source: TokenSource) -> str:
+    place = _place(source)
+    if place.variable is None and place.path is None:
+        return "Name its place with token_variable or token_path."
+    where = f"the variable {place.variable}" if place.variable else f"the file {place.path}"
+    return f"It is the one in {where}; token_variable or token_path names another place."
 
 
 def _clear_text_advice(name: str, parts: SplitResult) -> str:

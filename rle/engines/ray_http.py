@@ -24,6 +24,10 @@ class AnswerLostError(ConnectionError):
     """The engine may have got the request, but whether it did it cannot be told."""
 
 
+class TokenRefusedError(ConnectionError):
+    """The engine takes another token than the one it was sent, or asks for one."""
+
+
 class EngineFaultError(AnswerLostError):
     """The engine answered that it failed: HTTP 5xx.
 
@@ -142,7 +146,7 @@ class RayHttp:
         status = response.status_code
         if status in (401, 403):
             sent = "Authorization" in self._session.headers
-            return ConnectionError(
+            return TokenRefusedError(
                 f"{self.where} refused the token (HTTP {status})."
                 if sent
                 else f"{self.where} asks for a token (HTTP {status}), and none is set."

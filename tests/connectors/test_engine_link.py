@@ -153,6 +153,12 @@ class FakeClient:
         self._engine = engine.record.name
         self.asked: list[Any] = []
 
+    def __enter__(self) -> FakeClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close nothing."""
+
     def states(self, *, status: JobStatus | None, limit: int | None) -> list[Any]:
         job = self.state(JOB_ID)
         jobs = [job] if status in (None, job.status) else []
@@ -182,7 +188,6 @@ class FakeClient:
 
 @pytest.fixture
 def connector(database: str, monkeypatch: pytest.MonkeyPatch) -> Connector:
-    pytest.importorskip("rle.jobs.client")
     monkeypatch.setattr("rle.jobs.client.JobClient", FakeClient)
     put_engine("prod")
     return DuckDBConnector(database=database, engine_name="prod")

@@ -9,6 +9,7 @@ listed when the engine is gone.
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rle.errors import StorageError, ValidationError
@@ -55,13 +56,15 @@ class Receipts:
     def remove(self, job_id: str) -> None:
         """Forget a job that the engine refused; one that is not there is fine."""
         folder = job_folder(self._jobs, job_id)
-        (folder / REQUEST).unlink(missing_ok=True)
+        with suppress(OSError):  # first, so that half a folder is no receipt
+            (folder / REQUEST).unlink()
         shutil.rmtree(folder, ignore_errors=True)
 
     def read(self, job_id: str) -> JobRequest | None:
         """Return the request of a job; None where none was kept, or it is damaged."""
+        path = job_folder(self._jobs, job_id) / REQUEST
         try:
-            return JobRequest.from_json((job_folder(self._jobs, job_id) / REQUEST).read_bytes())
+            return JobRequest.from_json(path.read_bytes())
         except (OSError, ValidationError):
             return None
 
@@ -71,9 +74,9 @@ class Receipts:
         Raises:
             StorageError: The disk is full or refuses.
         """
-        folder = job_folder(self._jobs, state.job_id)
-        if (folder / STATE).exists():
+        if self.end(state.job_id) is not None:
             return
+        folder = job_folder(self._jobs, state.job_id)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -82,8 +85,9 @@ class Receipts:
 
     def end(self, job_id: str) -> JobState | None:
         """Return how a job ended, where that was seen from here; None otherwise."""
+        path = job_folder(self._jobs, job_id) / STATE
         try:
-            state = JobState.from_json((job_folder(self._jobs, job_id) / STATE).read_bytes())
+            state = JobState.from_json(path.read_bytes())
         except (OSError, ValidationError):
             return None
         return state if state.status.is_terminal else None

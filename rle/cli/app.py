@@ -1,8 +1,7 @@
 """The command line: `rle <command>`. Each command is one call of the SDK.
 
-Exit codes: 0 all is well; 1 the command found what it was asked to fail on; 2 it could not run,
-and one line on standard error says why; 130 Ctrl-C. Results go to standard output, everything
-else to standard error, so that output can be piped.
+Results go to standard output, everything else to standard error, so that output can be piped. What
+the exit codes mean is told by `rle --help`; docs/cli.md tells the rest.
 """
 
 from __future__ import annotations
@@ -12,8 +11,17 @@ from typing import Annotated
 import typer
 
 import rle
+from rle.cli import engine, jobs
 from rle.cli.audit import audit
 from rle.cli.baseline import baseline
+from rle.cli.train import predict, train
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 it failed or was found, which is a job that FAILED, a finding of audit "
+    "or an engine that is not READY; 2 it could not be done, and one line on standard error says "
+    "why; 3 a job that was CANCELED; 130 Ctrl-C, which ends the command and never a job."
+)
+"""The end of `rle --help`."""
 
 app = typer.Typer(
     name="rle",
@@ -21,6 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    epilog=EXIT_CODES,
 )
 
 
@@ -42,8 +51,10 @@ def options(
     """Graph neural networks on relational databases."""
 
 
-for command in (audit, baseline):
+for command in (train, predict, audit, baseline):
     app.command()(command)
+for group in (engine.app, jobs.app):
+    app.add_typer(group)
 
 
 def main() -> None:

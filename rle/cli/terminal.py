@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 import typer
+from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -36,6 +38,13 @@ def errors_as_lines() -> Iterator[None]:
 
 
 @contextmanager
+def words_on_stderr() -> Iterator[None]:
+    """Send what the SDK says to standard error, so that standard output is the result alone."""
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+@contextmanager
 def progress_on_stderr() -> Iterator[Callable[[str, int, int], None]]:
     """Yield an on_progress(stage, done, of) that draws a bar per stage, in a terminal only."""
     console = Console(stderr=True)
@@ -62,3 +71,8 @@ def stdout_console() -> Console:
     """Return a console on standard output, wide where that is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def print_json(value: object) -> None:
+    """Print plain values as JSON: times as ISO 8601, what is no number as "NaN" or "Infinity"."""
+    typer.echo(to_json(value, indent=2, inf_nan_mode="strings").decode())

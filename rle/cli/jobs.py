@@ -1,0 +1,123 @@
+"""`rle jobs`: all jobs of an engine, and one of them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rle.cli.options import EngineOption, FollowOption, JobArgument, JsonOption, WaitOption
+from rle.cli.outcome import end_as, status_at_end, watch
+from rle.cli.terminal import errors_as_lines, print_json
+
+app = typer.Typer(name="jobs", help="See, follow and cancel jobs.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_jobs(
+    engine: EngineOption = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only these: QUEUED, RUNNING, COMPLETED, FAILED, CANCELED.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, newest first."""
+    from rle.cli.job_text import listed
+    from rle.sdk.manager import JobManager
+
+    with errors_as_lines():
+        manager = JobManager(engine=engine)
+        if as_json:
+            print_json([listed(job) for job in manager.list_jobs(status, limit)])
+        else:
+            manager.show_jobs(status, limit)
+
+
+@app.command()
+def show(
+    job_id: JobArgument,
+    engine: EngineOption = None,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Where it failed, line by line.")
+    ] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Everything that happened, in order.")
+    ] = False,
+    wait: WaitOption = False,
+    follow: FollowOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a job stands and what came of it.
+
+    Exit code 1 where it failed, 3 where it was canceled, 0 otherwise.
+    """
+    from rle.cli.job_text import job_lines
+    from rle.sdk.manager import JobManager
+
+    with errors_as_lines():
+        job = JobManager(engine=engine).fetch_job(job_id)
+        watch(job, wait=wait, follow=follow)
+        shown = job.get_status()
+        if traceback:
+            shown["traceback"] = job.error and job.error.traceback
+        if events:
+            shown["events"] = [event.model_dump(mode="json") for event in job.events()]
+    if as_json:
+        print_json(shown)
+    else:
+        for line in job_lines(shown):
+            typer.echo(line)
+    end_as(shown["status"])
+
+
+@app.command()
+def logs(
+    job_id: JobArgument,
+    engine: EngineOption = None,
+    follow: Annotated[
+        bool | None,
+        typer.Option(
+            "--follow/--no-follow",
+            help="Stay until the job has ended, or print what there is; --node and --lines do.",
+        ),
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(help="What the job's workers on this node printed.")
+    ] = None,
+    lines: Annotated[int | None, typer.Option(min=1, help="Only the last so many.")] = None,
+) -> None:
+    """Print a job's log, and follow it while the job runs.
+
+    Exit code 1 where the job failed, 3 where it was canceled, once it has ended.
+    """
+    from rle.errors import ValidationError
+    from rle.runs.printable import printable
+    from rle.sdk.manager import JobManager
+
+    parts = node is not None or lines is not None
+    with errors_as_lines():
+        if follow and parts:
+            raise ValidationError("--node and --lines print what there is; leave out --follow.")
+        job = JobManager(engine=engine).fetch_job(job_id)
+        if parts or follow is False:
+            text = job.get_logs(node=node, lines=lines)
+            is_terminal = sys.stdout.isatty()
+            typer.echo(printable(text, colours=True) if is_terminal else text, nl=False)
+            return
+        job.stream_logs()
+        end_as(status_at_end(job))
+
+
+@app.command()
+def cancel(job_id: JobArgument, engine: EngineOption = None, as_json: JsonOption = False) -> None:
+    """Cancel a job: take it out of the queue, or stop it where it runs."""
+    from rle.sdk.manager import JobManager
+
+    with errors_as_lines():
+        JobManager(engine=engine).cancel_job(job_id)
+    if as_json:
+        print_json({"job_id": job_id, "canceled": True})
+    else:
+        typer.echo(f"job {job_id} is being canceled", err=True)

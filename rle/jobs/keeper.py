@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import pkgutil
+import resource
 import signal
 import sys
 import threading
@@ -39,6 +40,7 @@ from rle.engines.token import read_token
 from rle.errors import ConnectionError
 from rle.jobs.layout import LINK, QUEUE, REQUEST, jobs_folder
 from rle.jobs.queue import Queue
+from rle.runs.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,7 +241,8 @@ class Keeper:
         return log_tail(self.folder, offset=self._log_offset)
 
     def _note(self, text: str) -> None:
-        print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} keeper: {text}", flush=True)  # noqa: T201
+        line = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} keeper: {redact(text)}"
+        print(line, flush=True)  # noqa: T201
 
     def _say(self, **changes: object) -> None:
         self._said = self._said.replace(**changes)
@@ -249,6 +252,8 @@ class Keeper:
 def main() -> None:
     """Keep the engine that the command line names."""
     folder, lock = Path(sys.argv[1]), int(sys.argv[2])
+    # A core file would hold the token and every secret of the environment.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.set_inheritable(lock, False)  # Ray must not hold it when this process is gone
     if sys.platform == "linux":
         # What Ray leaves behind becomes a child of this process, which then can end it.

@@ -109,19 +109,21 @@ STORAGE = (
         "path_permission",
         means="A file or a folder is closed to the user that the job runs as.",
         advice=open_path,
-        pattern=r"""\[Errno (?:13|1|30)\] [\w -]+: ['"](?P<path>[^'"\n]+)['"]""",
+        pattern=r"(?m)\[Errno (?:13|1|30)\] [\w -]+: "
+        r"""(?P<quote>['"])(?P<path>.+?)(?P=quote)(?:$| ->)""",
     ),
     Symptom(
         "path_permission",
         means="A file or a folder is closed to the user that the job runs as.",
         advice=open_path,
-        pattern=r"""file ["'](?P<path>[^"'\n]+)["']: (?:Permission denied|Read-only file system)""",
+        pattern=r"""file (?P<quote>['"])(?P<path>.+?)(?P=quote): """
+        r"(?:Permission denied|Read-only file system)",
     ),
     Symptom(
         "path_permission",
         means="A file or a folder is closed to the user that the job runs as.",
         advice=open_path,
-        pattern=r"(?P<path>/\S+).* is not (?:readable|writable) by this user",
+        pattern=r"Error: (?P<path>/.+?) (?:or its folder )?is not (?:readable|writable) by",
         classes=("rle.errors.PermissionError",),
     ),
     Symptom(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from rle.errors import JobManagerError, ValidationError
+from rle.errors import ValidationError
+from rle.jobs.request import check_job_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,33 +97,19 @@ def jobs_with(job_id: str, engine: str | EngineJobs | None) -> EngineJobs:
     Raises:
         ValidationError: `job_id` has not the form of one.
         ConnectionError: There is no such engine.
-        JobManagerError: The engine has no such job; names the one that has it.
+        JobManagerError: The engine has no such job.
     """
-    owner = engine_that_took(job_id)
-    found = jobs_on(owner if engine is None and owner is not None else engine)
-    try:
-        found.jobs.request(job_id)
-    except JobManagerError as error:
-        if owner is None or owner == found.name:
-            raise
-        raise JobManagerError(
-            f"{error} This machine submitted it to engine {owner!r}: pass engine={owner!r}.",
-            error.code,
-        ) from None
+    check_job_id(job_id)
+    found = jobs_on(engine_that_took(job_id) if engine is None else engine)
+    found.jobs.state(job_id)
     return found
 
 
 def engine_that_took(job_id: str) -> str | None:
-    """Return the engine that this machine submitted a job to; None where it keeps no receipt.
-
-    Raises:
-        ValidationError: `job_id` has not the form of one.
-    """
+    """Return the engine that this machine submitted a job to; None where it keeps no receipt."""
     from rle.engines.store import EngineStore
     from rle.jobs.layout import REQUEST, job_folder, jobs_folder
-    from rle.jobs.request import check_job_id
 
-    check_job_id(job_id)
     store = EngineStore()
     for record in store.all():
         if (job_folder(jobs_folder(store.folder(record.name)), job_id) / REQUEST).exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -125,11 +126,7 @@ class LogFollower:
         outage = _Outage(self._engine, num_retries=num_retries, delay_s=retry_delay)
         while True:
             try:
-                log = self._engine.jobs.follow_log(self._job_id, offset=self._offset)
-                for block in log:
-                    show_block(block, view)
-                    self._offset += len(block)
-                    outage.is_over()
+                self._read(view, outage)
                 state = self._engine.jobs.state(self._job_id)
                 if state.status.is_terminal:
                     self._offset = (
@@ -139,6 +136,17 @@ class LogFollower:
                 time.sleep(max(retry_delay, 0.05))
             except ConnectionError as error:
                 outage.wait_or_raise(error, view)
+
+    def _read(self, view: View, outage: _Outage) -> None:
+        log = self._engine.jobs.follow_log(self._job_id, offset=self._offset)
+        try:
+            for block in log:
+                show_block(block, view)
+                self._offset += len(block)
+                outage.is_over()
+        finally:
+            if isinstance(log, Generator):
+                log.close()  # it may hold a connection, which Ctrl-C leaves open
 
 
 class _Outage:

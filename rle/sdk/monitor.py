@@ -145,7 +145,7 @@ class JobMonitor:
             JobFailedError: It failed or was canceled.
             JobMonitorError: It has not ended, makes no tables, or has kept them as files.
         """
-        return exports_of(self._state(), self.request)
+        return exports_of(self._state())
 
     @property
     def error(self) -> ErrorEvent | None:
@@ -257,10 +257,15 @@ class JobMonitor:
                 f"database and schema are not used: MLflow keeps {model_name!r} under its name "
                 "alone."
             )
-        check_trains(self.request)
-        result, run_id = self.result, self.model_run_id
+        state = self._state()
+        check_trains(state)
+        result = result_of(state)
         version = register_job_model(
-            run_id, model_name, version_name=version_name, comment=comment, result=result
+            str(trained_by(state)),
+            model_name,
+            version_name=version_name,
+            comment=comment,
+            result=result,
         )
         say(
             f"Successfully registered model '{version.name}' with version '{version.version}' for "
@@ -292,11 +297,11 @@ class JobMonitor:
             JobTimeoutError: It took longer.
         """
         begun = time.monotonic()
-        check_predicts(self.request)
+        check_predicts(self._state())
         state = wait_for(self._on, self._job_id, timeout_s=timeout)
         result_of(state)
-        if not keeps_files(self.request):
-            return exports_of(state, self.request)
+        if not keeps_files(state):
+            return exports_of(state)
         if self._made is None:
             work = MaterializeWork(
                 source_job_id=self._job_id, experiment_name=state.experiment_name

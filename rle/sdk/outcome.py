@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 
 from rle.errors import JobFailedError, JobMonitorError
 from rle.jobs.materialize import MADE_ALREADY
-from rle.jobs.request import PredictWork, TrainInferenceWork, TrainWork
 from rle.runs.job_status import JobStatus
 from rle.sdk.shown import error_of, failure
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from rle.jobs.request import JobRequest
     from rle.jobs.state import JobState
+
+
+TRAINING = ("train", "train_inference")
+"""Kinds of jobs that train a model."""
+PREDICTING = ("predict", "train_inference")
+"""Kinds of jobs that have an output."""
 
 
 def result_of(state: JobState) -> dict[str, JsonValue]:
@@ -38,7 +42,7 @@ def result_of(state: JobState) -> dict[str, JsonValue]:
     return state.result or {}
 
 
-def exports_of(state: JobState, request: JobRequest) -> dict[str, JsonValue]:
+def exports_of(state: JobState) -> dict[str, JsonValue]:
     """Return the names of the tables that a completed job has made.
 
     Raises:
@@ -47,7 +51,7 @@ def exports_of(state: JobState, request: JobRequest) -> dict[str, JsonValue]:
     """
     result_of(state)
     if state.export_paths is None:
-        way_out = " materialize_results() makes them." if keeps_files(request) else ""
+        way_out = " materialize_results() makes them." if keeps_files(state) else ""
         raise JobMonitorError(
             f"Job {state.job_id} is a {state.kind} job and has made no tables.{way_out}",
             "no_output",
@@ -57,31 +61,30 @@ def exports_of(state: JobState, request: JobRequest) -> dict[str, JsonValue]:
 
 def trained_by(state: JobState) -> str | None:
     """Return the id of the model that a job trains; None before there is one, or for good."""
-    return state.model_run_id if state.kind in ("train", "train_inference") else None
+    return state.model_run_id if state.kind in TRAINING else None
 
 
-def check_trains(request: JobRequest) -> None:
+def check_trains(state: JobState) -> None:
     """Raise JobMonitorError where a job trains no model that could be registered."""
-    if not isinstance(request.work, TrainWork | TrainInferenceWork):
+    if state.kind not in TRAINING:
         raise JobMonitorError(
-            f"Job {request.job_id} is a {request.kind} job: it has trained no model that could be "
+            f"Job {state.job_id} is a {state.kind} job: it has trained no model that could be "
             "registered. Register the model of the job that trained it.",
             "no_model",
         )
 
 
-def check_predicts(request: JobRequest) -> None:
+def check_predicts(state: JobState) -> None:
     """Raise JobMonitorError where a job has no output."""
-    if not isinstance(request.work, PredictWork | TrainInferenceWork):
+    if state.kind not in PREDICTING:
         raise JobMonitorError(
-            f"Job {request.job_id} is a {request.kind} job: it has no output.", "no_output"
+            f"Job {state.job_id} is a {state.kind} job: it has no output.", "no_output"
         )
 
 
-def keeps_files(request: JobRequest) -> bool:
-    """Whether a job keeps its predictions as files instead of making tables."""
-    work = request.work
-    return isinstance(work, PredictWork | TrainInferenceWork) and not work.materialize
+def keeps_files(state: JobState) -> bool:
+    """Whether a job has kept its predictions as files instead of making tables."""
+    return state.kind in PREDICTING and (state.result or {}).get("materialized") is False
 
 
 def made_by(state: JobState, *, source: JobState) -> dict[str, JsonValue]:

@@ -49,8 +49,8 @@ total capacity of 15.77 GiB of which 1.12 GiB is free. Including non-PyTorch mem
 has 14.64 GiB memory in use. If reserved but unallocated memory is large try setting \
 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation."""
 LOST_NODE = """ray.exceptions.NodeDiedError: Task failed because the node it was running on is \
-dead or unavailable. Node IP: 10.0.0.8, node ID: 2f9b. This can happen if the node was preempted, had a \
-hardware failure, or its raylet crashed unexpectedly."""
+dead or unavailable. Node IP: 10.0.0.8, node ID: 2f9b. This can happen if the node was preempted, \
+had a hardware failure, or its raylet crashed unexpectedly."""
 ACTOR_DIED = """ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this \
 task.
 \tclass_name: RayTrainWorker
@@ -68,8 +68,8 @@ peer [10.0.0.9]:34567"""
 GLOO_LATE = """RuntimeError: [../third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81] Timed \
 out waiting 1800000ms for recv operation to complete"""
 NCCL = """torch.distributed.DistBackendError: [Rank 1] Watchdog caught collective operation \
-timeout: WorkNCCL(SeqNum=1580, OpType=ALLREDUCE, NumelIn=466119168, NumelOut=466119168, Timeout(ms)=600000) \
-ran for 600060 milliseconds before timing out."""
+timeout: WorkNCCL(SeqNum=1580, OpType=ALLREDUCE, NumelIn=466119168, NumelOut=466119168, \
+Timeout(ms)=600000) ran for 600060 milliseconds before timing out."""
 SNOW = "snowflake.connector.errors."
 GRANT_SCHEMA = SNOW + (
     "ProgrammingError: 003001 (42501): 01b2c3d4-0000: SQL access control error:\n"
@@ -112,8 +112,8 @@ POLICY = SNOW + (
     "account administrator."
 )
 START = """ray.train.v2._internal.exceptions.WorkerGroupStartupTimeoutError: The worker group \
-startup timed out after 30.0 seconds waiting for 4 workers. Potential causes include: (1) temporary \
-insufficient cluster resources while waiting for autoscaling (ignore this warning in this case), \
+startup timed out after 30.0 seconds waiting for 4 workers. Potential causes include: (1) \
+temporary insufficient cluster resources while waiting for autoscaling (ignore this warning in this case), \
 (2) infeasible resource request where the provided `ScalingConfig` cannot be satisfied), and (3) \
 transient network issues."""
 MISMATCH = """RuntimeError: Version mismatch: The cluster was started with:

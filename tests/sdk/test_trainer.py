@@ -124,10 +124,8 @@ def test_closed_access_is_an_error_when_the_trainer_is_made(jobs, db, monkeypatc
 
 
 def test_each_table_is_probed_once_before_a_job_is_made(trainer, dataset, jobs, monkeypatch):
-    probed = []
-    monkeypatch.setattr(
-        type(dataset.connector), "probe", lambda self, source: probed.append(source)
-    )
+    probed, connector = [], type(dataset.connector)
+    monkeypatch.setattr(connector, "probe", lambda self, source: probed.append(source))
     trainer.fit(dataset)
     assert probed == [
         "small.main.customers",

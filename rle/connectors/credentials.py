@@ -142,6 +142,11 @@ class Credentials(Value):
             "so there is nothing to sign in with."
         )
 
+    def secrets(self) -> list[str]:
+        """Return what must be seen nowhere, so that messages can be searched for it."""
+        known = (self.password, self.oauth_token, self.private_key_passphrase)
+        return [secret.get_secret_value() for secret in known if secret]
+
     def __str__(self) -> str:
         return repr(self)
 

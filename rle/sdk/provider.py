@@ -22,6 +22,7 @@ from rle.engines.record import (
 )
 from rle.engines.store import EngineStore
 from rle.errors import UnknownNameError, ValidationError
+from rle.runs.redact import hide
 from rle.spec.show import say
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Provider:
 
     def __init__(self, **config: Any) -> None:
         self.credentials = Credentials(**config) if config else None
+        for secret in self.credentials.secrets() if self.credentials else ():
+            hide(secret)
 
     def __repr__(self) -> str:
         known = self.credentials

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +19,11 @@ from rle.engines import manage, registry
 from rle.engines.record import EngineSettings
 from rle.engines.store import EngineStore
 from rle.errors import ConnectionError, UnknownNameError, ValidationError
+from rle.runs.redact import redact
 from tests.engines import fake_backend
 from tests.engines.fake_backend import BROKEN, IMPOSSIBLE, SLOW, FakeBackend
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
 CANARY = "canary-9c21-secret"
 
 
@@ -57,6 +58,7 @@ def test_a_warehouse_is_signed_in_to_with_what_the_method_needs() -> None:
     assert provider.credentials is not None
     assert repr(provider) == "Provider(account='acme', user='ann', method='password')"
     assert CANARY not in str(vars(provider))
+    assert CANARY not in redact(f"cannot sign in with {CANARY}")
     with pytest.raises(TypeError, match="are not pickled"):
         pickle.dumps(provider)
     with pytest.raises(ValueError, match="password is missing"):
@@ -332,3 +334,23 @@ def test_a_user_without_a_name_can_make_engines(
 
     monkeypatch.setattr("getpass.getuser", nameless)
     assert provider.create_gnn("prod")["created_by"] == f"uid {os.getuid()}"
+
+
+def test_the_examples_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RLE_ENGINE", raising=False)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 3
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert "READY" in capsys.readouterr().out
+
+
+def test_the_page_has_every_setting_with_its_default() -> None:
+    found = re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \|", PAGE.read_text(), flags=re.MULTILINE)
+    fields = EngineSettings.model_fields
+    shown = {name: text.strip() for name, text in found if name in fields}
+    assert shown == {name: f"{field.default}".removesuffix(".0") for name, field in fields.items()}

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from rle.jobs.layout import PACKAGE, REQUEST, engine_folder, job_folder, jobs_fo
 from rle.jobs.lines import write_whole
 from rle.jobs.open_runs import OpenRuns
 from rle.jobs.queue import Entry, Queue
+from rle.jobs.reconcile import reconcile
 from rle.jobs.recorder import Recorder
 from rle.jobs.request import check_job_id
 from rle.jobs.state import JobState
@@ -215,6 +216,9 @@ class _Driver:
         handler = self._handler(request.kind)
         queue = Queue(self._jobs)
         self._enter(queue, request)
+        # Whoever comes sees to what was left, also where no keeper does.
+        with suppress(ConnectionError):
+            reconcile(self._jobs, api, breath_limit_s=self._breath_limit_s)
         turn = Turn(
             self._jobs, queue, api, breath_limit_s=self._breath_limit_s, poll_s=self._poll_s
         )

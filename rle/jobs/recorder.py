@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from rle.errors import StorageError
+from rle.errors import StorageError, ValidationError
 from rle.jobs.layout import EVENTS, STATE
 from rle.jobs.lines import mend, write_whole
 from rle.runs.events import (
@@ -20,7 +20,7 @@ from rle.runs.events import (
     ProgressEvent,
     ResultEvent,
     RunEvent,
-    read_events,
+    parse_event,
 )
 from rle.runs.redact import redacted_event
 
@@ -44,12 +44,16 @@ _AT_ONCE = (JobEvent, RunEvent, ResultEvent, ErrorEvent)
 def read_state(folder: Path, start: JobState) -> JobState:
     """Return what the events in a job's folder add up to; `start` where there are none.
 
-    A last line that a crash left unfinished is cut off: only for a job whose driver is dead.
+    A last line that a crash left unfinished is cut off, so it is for a job whose driver is dead.
+    What else is damaged is left out.
     """
     mend(folder / EVENTS)
-    with suppress(FileNotFoundError):
-        return start.after(*read_events(folder / EVENTS))
-    return start
+    state = start
+    with suppress(FileNotFoundError), (folder / EVENTS).open("rb") as file:
+        for line in file:
+            with suppress(ValidationError):
+                state = state.after(parse_event(line))
+    return state
 
 
 class Recorder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rle.engines.record import EngineState
@@ -163,7 +164,11 @@ class JobStates:
 def _records(job_id: str | None) -> dict[str, JobState]:
     """Return what MLflow has of this job, or of all; nothing where it cannot be asked."""
     from rle.runs.job_records import job_records
+    from rle.runs.tracking import default_uri
 
+    scheme, _, path = default_uri().partition(":///")
+    if scheme == "sqlite" and not Path(path).exists():
+        return {}  # loading MLflow takes seconds, and there is nothing to find
     try:
         return {one.job_id: of_record(one) for one in job_records(job_id=job_id)}
     except ConnectionError:

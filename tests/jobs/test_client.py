@@ -326,7 +326,6 @@ def test_the_end_of_a_far_job_is_known_when_its_cluster_is_gone(far):
         far.client.state(other)
 
 
-@pytest.mark.usefixtures("mlflow_there")
 def test_jobs_of_a_cluster_that_is_gone_are_still_listed(far):
     ended, other = far.sent(), far.sent()
     far.say(ended, JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED)
@@ -337,14 +336,12 @@ def test_jobs_of_a_cluster_that_is_gone_are_still_listed(far):
     assert listed == {ended: JobStatus.COMPLETED, other: JobStatus.CREATED}
 
 
-@pytest.mark.usefixtures("mlflow_there")
 def test_an_unknown_job_is_an_error_that_says_so(place):
     with pytest.raises(JobManagerError, match=place.engine.name) as caught:
         place.client.state(new_job_id())
     assert caught.value.code == "unknown_job"
 
 
-@pytest.mark.usefixtures("mlflow_there")
 def test_a_job_of_another_engine_is_named_with_that_engine(far, tmp_path):
     job_id = far.sent()
     folder = far.engine.folder.parent / "second"
@@ -454,7 +451,6 @@ def test_a_job_that_ended_cannot_be_canceled(place, status):
     assert caught.value.code == "job_ended"
 
 
-@pytest.mark.usefixtures("mlflow_there")
 def test_a_job_that_the_engine_never_got_is_canceled_here(place):
     job_id = place.sent()
     place.board.jobs.clear()
@@ -473,7 +469,6 @@ def test_a_job_that_waits_on_a_suspended_engine_is_canceled_here(here):
     assert Queue(here.jobs).ticket(job_id).status is JobStatus.CANCELED
 
 
-@pytest.mark.usefixtures("mlflow_there")
 def test_an_unknown_job_cannot_be_canceled(place):
     with pytest.raises(JobManagerError, match="has no job"):
         place.client.cancel(new_job_id())
@@ -565,7 +560,6 @@ def test_a_driver_that_never_began_leaves_rays_words(place):
     assert place.client.log(job_id) == "No module named 'rle'\n"
 
 
-@pytest.mark.usefixtures("mlflow_there")
 def test_logs_and_events_of_an_unknown_job_are_an_error(place):
     for ask in (place.client.events, place.client.log, place.client.nodes):
         with pytest.raises(JobManagerError, match="has no job"):

@@ -54,12 +54,15 @@ def main() -> None:
     # Before Ray is loaded, so that whoever changes their mind need not wait for it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from ray._private import node as ray_node
-    from ray._private import services
+    from ray._private import services, utils
 
     _serve_no_metrics(services)
     node = ray_node.Node(
         _parameters(options), head=options.is_head, shutdown_at_exit=True, spawn_reaper=True
     )
+    if options.is_head:
+        # Where several Rays run on a machine, this is how a job knows its own.
+        utils.write_ray_address(f"{LOOPBACK}:{options.gcs_port}", options.ray_folder)
     signal.signal(signal.SIGTERM, lambda *_: is_over.set())
     why = ""
     while not why and not is_over.wait(_POLL_S):

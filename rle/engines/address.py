@@ -7,7 +7,9 @@ machine, deleting forgets it; its jobs go on.
 from __future__ import annotations
 
 import os
+import queue
 import re
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +32,7 @@ TIMEOUT_S = 10.0
 OLDEST_RAY = (2, 50)
 """Major and minor version that jobs need."""
 
+_GRACE_S = 0.5  # for a step's own, more telling error
 _SET_ASIDE = "set_aside"  # a file in the engine's folder, there while it is suspended
 _PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
 _EXAMPLE = "such as http://127.0.0.1:8265"
@@ -186,8 +189,7 @@ def _access(record: EngineRecord) -> EngineAccess:
 
 def _probe(access: EngineAccess, source: TokenSource) -> None:
     try:
-        with RayApi(access, timeout_s=TIMEOUT_S) as api:
-            version = api.version()
+        version = _version(access)
     except TokenRefusedError as error:
         raise TokenRefusedError(f"{error} {_token_advice(source)}") from None
     found = re.match(r"(\d+)\.(\d+)", version)
@@ -197,6 +199,30 @@ def _probe(access: EngineAccess, source: TokenSource) -> None:
             f"Engine {access.name!r} at {access.address} runs Ray {version[:40]}; jobs need "
             f"{oldest} or newer."
         )
+
+
+def _version(access: EngineAccess) -> str:
+    """Return Ray's version, in bounded time even where name servers or single bytes are slow."""
+    answers: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            with RayApi(access, timeout_s=TIMEOUT_S) as api:
+                answers.put(api.version())
+        except Exception as error:  # noqa: BLE001  raised again where it was asked for
+            answers.put(error)
+
+    # A daemon: its own limits, which hold for each step, end it, but nobody need wait for that.
+    threading.Thread(target=ask, name="rle-probe", daemon=True).start()
+    try:
+        answer = answers.get(timeout=TIMEOUT_S + _GRACE_S)
+    except queue.Empty:
+        raise ConnectionError(
+            f"Engine {access.name!r} at {access.address} gave no answer within {TIMEOUT_S:g} s."
+        ) from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _token_advice(source: TokenSource) -> str:

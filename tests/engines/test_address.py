@@ -203,6 +203,26 @@ def test_a_socket_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
         refused(f"http://127.0.0.1:{listener.getsockname()[1]}", r"no answer within 0\.2 s")
 
 
+def test_a_server_that_answers_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.3)
+    is_over = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while not is_over.wait(0.05):  # each byte well within the limit
+                connection.send(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=drip, args=(listener,))
+        server.start()
+        try:
+            refused(f"http://127.0.0.1:{listener.getsockname()[1]}", r"no answer within 0\.3 s")
+        finally:
+            is_over.set()
+            server.join()
+
+
 def test_an_address_where_nothing_listens_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -110,9 +110,8 @@ def test_its_model_is_registered_once_per_name(job, capsys):
 
 
 def test_its_model_predicts_in_another_job(job, trainer, db):
-    predicting = trainer.predict(
-        "may", db.output, dataset=db.dataset(), model_run_id=job.model_run_id
-    )
+    run_id, dataset = job.model_run_id, db.dataset()
+    predicting = trainer.predict("may", db.output, dataset=dataset, model_run_id=run_id)
     assert predicting.wait(timeout=PATIENCE_S) == "COMPLETED", predicting.error
     table = predicting.export_paths["predictions"]
     assert table == "small.main.PREDICTIONS_MAY"

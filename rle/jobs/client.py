@@ -259,8 +259,9 @@ class JobClient:
     def follow_log(self, job_id: str, *, offset: int = 0) -> Iterator[bytes]:
         """Yield what a job prints, its events included, in blocks of whole lines, as it comes.
 
-        Ends by itself once the job has ended and all was read; a last line without an end comes
-        then. What came in total, plus `offset`, is the offset that continues after it.
+        b"" comes about once a second while nothing else does. Ends by itself once the job has ended
+        and all was read; a last line without an end comes then. What came in total, plus `offset`,
+        is the offset that continues after it.
 
         Args:
             job_id: The job.

@@ -55,6 +55,8 @@ class JobLogs:
                 if time.monotonic() - asked_at >= _ASK_S:
                     has_ended = self._state(job_id).status.is_terminal
                     asked_at = time.monotonic()
+                    if not has_ended:
+                        yield b""  # so that the reader can look up
         if rest := lines.rest():
             yield rest
 

@@ -41,7 +41,7 @@ class Jobs(Protocol):
         """Stop a job."""
 
     def follow_log(self, job_id: str, *, offset: int = 0) -> Iterator[bytes]:
-        """Yield whole lines as they come, until the job has ended."""
+        """Yield whole lines as they come, b"" now and then, until the job has ended."""
 
     def events(self, job_id: str, *, offset: int = 0) -> tuple[list[AnyEvent], int]:
         """Return events from a byte on, and where the next ones begin."""

@@ -18,6 +18,7 @@ from rle.runs.printable import printable
 from rle.runs.progress import ProgressDisplay, lines_of
 from rle.sdk.notebook import as_html, in_notebook, progress_html, show_html
 from rle.sdk.shown import activity, error_of, failure
+from rle.sdk.waiting import check_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,6 +122,7 @@ class LogFollower:
             retry_delay: Seconds before the first of these; each waits twice as long as the last.
 
         Raises:
+            JobMonitorError: The engine was suspended before the job ended.
             ConnectionError: The connection was lost for good. Call again to go on where it stopped.
         """
         outage = _Outage(self._engine, num_retries=num_retries, delay_s=retry_delay)
@@ -141,6 +143,9 @@ class LogFollower:
         log = self._engine.jobs.follow_log(self._job_id, offset=self._offset)
         try:
             for block in log:
+                if not block:
+                    check_runs(self._engine, self._job_id)
+                    continue
                 show_block(block, view)
                 self._offset += len(block)
                 outage.is_over()

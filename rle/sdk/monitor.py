@@ -190,6 +190,7 @@ class JobMonitor:
 
         Raises:
             ConnectionError: The connection is lost for good.
+            JobMonitorError: The engine was suspended before the job ended.
             JobManagerError: The engine has no such job.
         """
         state = self._state()

@@ -42,7 +42,7 @@ def wait_for(engine: EngineJobs, job_id: str, *, timeout_s: float | None) -> Job
             state = engine.jobs.state(job_id)
             if state.status.is_terminal:
                 return state
-            _check_runs(engine, job_id)
+            check_runs(engine, job_id)
             answered = time.monotonic()
         except ConnectionError:
             if time.monotonic() - answered > OUTAGE_S:
@@ -54,7 +54,8 @@ def wait_for(engine: EngineJobs, job_id: str, *, timeout_s: float | None) -> Job
         pause = min(pause * 1.5, LONGEST_S)
 
 
-def _check_runs(engine: EngineJobs, job_id: str) -> None:
+def check_runs(engine: EngineJobs, job_id: str) -> None:
+    """Raise JobMonitorError where an engine was suspended before a job of it had ended."""
     if engine.ask_state() is not EngineState.SUSPENDED:
         return
     state = engine.jobs.state(job_id)  # it may have ended just before the engine was suspended

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from rle.engines.record import EngineState
-from rle.errors import ConnectionError, ValidationError
+from rle.errors import ConnectionError, JobMonitorError, ValidationError
 from rle.runs.events import ErrorEvent, JobEvent, MetricEvent, RunEvent, WarningEvent
 from rle.runs.job_status import JobStatus
 from rle.runs.progress import ProgressDisplay
@@ -26,6 +26,7 @@ from tests.sdk.fake_jobs import (
     lost_connection,
     progress,
     running,
+    state_of,
 )
 
 
@@ -131,6 +132,15 @@ def test_an_engine_that_never_comes_back_is_an_error(jobs, monkeypatch):
     jobs.log_parts = [lost_connection()] * 1000
     with pytest.raises(ConnectionError, match="broke off"):
         JobMonitor(jobs.add(running()), jobs.engine).stream_logs(1, 0.001)
+
+
+def test_a_queued_job_of_a_suspended_engine_is_not_followed_for_ever(jobs, capsys):
+    jobs.log_parts = [b"one\n", b"", b"two\n"]
+    job = JobMonitor(jobs.add(state_of()), jobs.engine)
+    jobs.engine_state = EngineState.SUSPENDED
+    with pytest.raises(JobMonitorError, match=r"suspended while job .* was QUEUED"):
+        job.stream_logs()
+    assert capsys.readouterr().out.splitlines()[1:] == ["one"]
 
 
 @pytest.mark.parametrize("options", [{"num_retries": -1}, {"retry_delay": "1"}])

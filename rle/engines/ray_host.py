@@ -38,6 +38,8 @@ class NodeOptions(Value):
     """Of the head, on loopback."""
     dashboard_port: int
     """Of the head, on loopback."""
+    agent_port: int
+    """Of the head's agent, which starts jobs, on loopback."""
     ray_folder: str
     """For Ray's sessions."""
     num_cpus: int | None
@@ -92,7 +94,7 @@ def _parameters(options: NodeOptions) -> Any:
         # Any free ports: fixed ranges clash with other Rays of this machine.
         min_worker_port=0,
         max_worker_port=0,
-        dashboard_agent_listen_port=0,
+        dashboard_agent_listen_port=options.agent_port if options.is_head else 0,
     )
 
 

@@ -54,6 +54,7 @@ class RayPlan:
     """For sessions; short, because Unix sockets lie in it."""
     gcs_port: int
     dashboard_port: int
+    agent_port: int
     num_cpus: int | None
     num_gpus: int
     object_store_mb: int
@@ -63,12 +64,18 @@ class RayPlan:
         """URL of the dashboard."""
         return f"http://{LOOPBACK}:{self.dashboard_port}"
 
+    @property
+    def agent_address(self) -> str:
+        """URL of the head's agent, which starts jobs."""
+        return f"http://{LOOPBACK}:{self.agent_port}"
+
     def command(self, *, is_head: bool) -> list[str]:
         """Return the command that runs the head, or a worker node."""
         options = NodeOptions(
             is_head=is_head,
             gcs_port=self.gcs_port,
             dashboard_port=self.dashboard_port,
+            agent_port=self.agent_port,
             ray_folder=str(self.ray_folder),
             num_cpus=self.num_cpus,
             num_gpus=self.num_gpus if is_head else 0,

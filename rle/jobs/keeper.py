@@ -33,6 +33,7 @@ from rle.engines.keeper_state import (
 )
 from rle.engines.local import num_gpus
 from rle.engines.ray_api import RayApi
+from rle.engines.ray_http import RayHttp
 from rle.engines.ray_node import NodeProcess, RayPlan
 from rle.engines.record import EngineRecord, EngineState
 from rle.engines.store import RECORD
@@ -56,6 +57,7 @@ MAX_SHORT_LIVES = 3
 _TIMEOUT_S = 5.0
 _RECONCILE = "rle.jobs.reconcile:reconcile"
 _RAYLET_LOG = "raylet.out"
+_NO_JOB = "none"
 _SET_CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
 
@@ -120,7 +122,7 @@ class Keeper:
         self._log_offset = (self.folder / LOG).stat().st_size
         plan = self._plan()
         self._start(plan.command(is_head=True), plan)
-        with RayApi(self._access(plan), timeout_s=_TIMEOUT_S) as api:
+        with RayApi(self._access(plan.address), timeout_s=_TIMEOUT_S) as api:
             # The way to a file leads through all of it: dashboard, GCS, raylet and node agent.
             self._wait_for(
                 lambda: api.read_file(_RAYLET_LOG, lines=1) is not None, "Ray does not answer"
@@ -134,6 +136,7 @@ class Keeper:
                     f"{num_nodes} nodes are not there",
                 )
             self._link_logs()
+            self._wake_agent(plan)
             self._say(state=EngineState.READY, message="", address=plan.address)
             return self._watch(api, plan)
 
@@ -186,13 +189,14 @@ class Keeper:
 
     def _plan(self) -> RayPlan:
         settings = self.record.settings
-        gcs_port, free_port = ray_node.free_ports(2)
+        gcs_port, agent_port, free_port = ray_node.free_ports(3)
         return RayPlan(
             engine_folder=self.folder,
             token_file=self.folder / TOKEN,
             ray_folder=Path(self._said.ray_folder or ""),
             gcs_port=gcs_port,
             dashboard_port=settings.dashboard_port or self._last_port() or free_port,
+            agent_port=agent_port,
             num_cpus=settings.num_cpus,
             num_gpus=num_gpus(self.record),
             object_store_mb=settings.object_store_mb,
@@ -205,9 +209,9 @@ class Keeper:
         port = int(self._said.address.rpartition(":")[2])
         return port if ray_node.is_free(port) else None
 
-    def _access(self, plan: RayPlan) -> EngineAccess:
-        token = read_token(self.record.token, default=plan.token_file)
-        return EngineAccess(name=self.record.name, address=plan.address, token=token)
+    def _access(self, address: str) -> EngineAccess:
+        token = read_token(self.record.token, default=self.folder / TOKEN)
+        return EngineAccess(name=self.record.name, address=address, token=token)
 
     def _start(self, command: list[str], plan: RayPlan) -> None:
         self._nodes.append(self._node(command, plan))
@@ -236,6 +240,15 @@ class Keeper:
         link = session.resolve() / "logs" / LINK
         with contextlib.suppress(FileExistsError):
             link.symlink_to(self.jobs, target_is_directory=True)
+
+    def _wake_agent(self, plan: RayPlan) -> None:
+        """Let the agent that starts jobs connect to its cluster now; the first job need not wait.
+
+        It does so at its first call, whatever it is asked, and takes seconds.
+        """
+        http = RayHttp(self._access(plan.agent_address), timeout_s=START_TIMEOUT_S)
+        with contextlib.suppress(ConnectionError), contextlib.closing(http):
+            http.post(f"/api/job_agent/jobs/{_NO_JOB}/stop", {})
 
     def _tail(self) -> str:
         return log_tail(self.folder, offset=self._log_offset)

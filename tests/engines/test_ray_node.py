@@ -28,6 +28,7 @@ def plan(tmp_path) -> RayPlan:
         ray_folder=tmp_path / "ray",
         gcs_port=40001,
         dashboard_port=40002,
+        agent_port=40003,
         num_cpus=3,
         num_gpus=2,
         object_store_mb=100,

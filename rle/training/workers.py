@@ -42,7 +42,7 @@ GRACE_S = 2.0
 """How long a worker that is asked to stop has to finish its step; then it ends at once."""
 STOP_TIMEOUT_S = 30.0
 """How long Ctrl-C waits for the workers to be gone."""
-LEAVE_TIMEOUT_S = 3.0
+LEAVE_TIMEOUT_S = 2.0
 """How long SIGTERM or an exit waits for it; Ray ends the workers of a process that is gone."""
 POLL_S = 0.2
 """How often the driver looks for new events."""

@@ -31,7 +31,7 @@ FORMAT: int = JobRequest.model_fields["format"].default
 KINDS = tuple(work.model_fields["kind"].default for work in get_args(get_args(Work)[0]))
 """Kinds of work that this version knows."""
 OLDEST_RAY = (2, 50)
-"""First Ray whose dashboard asks for a token."""
+"""Oldest Ray that answers all that we ask. Only 2.52 and newer can be made to ask for a token."""
 NEWEST_RAY = (2, 999)
 """Ray 3 may change the addresses that we ask."""
 NODE_TIMEOUT_S = 60.0

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from rle.jobs.state import JobState
 from rle.jobs.turn import POLL_S, Turn
 from rle.jobs.versions import check_versions, read_request
 from rle.jobs.work import HANDLERS
+from rle.runs.clean_stream import CleanStream
 from rle.runs.events import ErrorEvent, JobEvent, ResultEvent, RunEvent, WarningEvent
 from rle.runs.job_status import JobStatus
 
@@ -133,6 +134,8 @@ def run(
 ) -> int:
     """Run one job in this process, from its request to its last word. For the main thread.
 
+    The process holds the job's alive.lock from then on, and is to end soon after.
+
     Args:
         job_id: Its id; the engine folder, or else the current one, holds its request.
         api: Ray; None: the cluster that started this process.
@@ -152,18 +155,17 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError.of(error, doing=f"Making {folder}") from error
-    with ExitStack() as stack:
-        alive = stack.enter_context(AliveLock(folder))
-        if not alive.acquire():
-            sys.stderr.write(f"Another driver has job {job_id}. Nothing was done.\n")
-            return 1
-        if (logs := take_over_log(folder)) is not None:
-            link_jobs(logs, jobs)
-        ticket = Queue(jobs).ticket(job_id)
-        if ticket is not None and ticket.status.is_terminal:
-            sys.stderr.write(f"Job {job_id} has ended: {ticket.status}. Nothing was done.\n")
-            return 1
-        return _Driver(job_id, jobs, handlers, breath_limit_s, poll_s).run(api)
+    # Never released: only a process that is gone has given back its memory and GPUs.
+    if not AliveLock(folder).acquire():
+        sys.stderr.write(f"Another driver has job {job_id}. Nothing was done.\n")
+        return 1
+    if (logs := take_over_log(folder)) is not None:
+        link_jobs(logs, jobs)
+    ticket = Queue(jobs).ticket(job_id)
+    if ticket is not None and ticket.status.is_terminal:
+        sys.stderr.write(f"Job {job_id} has ended: {ticket.status}. Nothing was done.\n")
+        return 1
+    return _Driver(job_id, jobs, handlers, breath_limit_s, poll_s).run(api)
 
 
 class _Driver:

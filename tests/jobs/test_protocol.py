@@ -7,9 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import get_args
-
-import pytest
+from typing import TYPE_CHECKING, get_args
 
 from rle.jobs import failures, layout
 from rle.jobs.alive import BREATH_LIMIT_S
@@ -21,6 +19,9 @@ from rle.jobs.versions import FORMAT, KINDS, OLDEST_RAY, read_request
 from rle.runs.events import AnyEvent, parse_event
 from rle.runs.job_status import JobStatus
 from rle.runs.redact import redact
+
+if TYPE_CHECKING:
+    import pytest
 
 TEXT = (Path(__file__).parents[2] / "docs" / "job-protocol.md").read_text(encoding="utf-8")
 EVENT_TYPES = {cls.model_fields["type"].default for cls in get_args(get_args(AnyEvent)[0])}
@@ -63,8 +64,8 @@ def test_each_kind_and_each_field_of_a_request_is_told() -> None:
         fields = set(cls.model_fields) - {"kind"}
         assert set(re.findall(r"`(\w+)`", rows[cls.model_fields["kind"].default])) == fields
     told = TEXT.partition("| field | meaning |")[2].partition("\n\n")[0]
-    named = {name for row in told.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
-             if row.startswith("| `")}  # fmt: skip
+    rows_told = [row.split("|")[1] for row in told.splitlines() if row.startswith("| `")]
+    named = {name for row in rows_told for name in re.findall(r"`(\w+)`", row)}
     assert named == set(JobRequest.model_fields)
     assert f"| `format` | {FORMAT}." in TEXT
 

@@ -60,10 +60,11 @@ class RayHttp:
         self._session = session = requests.Session()
         # Else a .netrc entry of that host would take the token's place.
         session.trust_env = False
+        with requests.Session() as other:
+            settings = other.merge_environment_settings(self.address, {}, None, None, None)
+        session.verify = settings["verify"]
         if not is_loopback(host):
-            with requests.Session() as other:
-                settings = other.merge_environment_settings(self.address, {}, None, None, None)
-            session.proxies, session.verify = settings["proxies"], settings["verify"]
+            session.proxies = settings["proxies"]
         if access.token is not None:
             session.headers["Authorization"] = f"Bearer {access.token.get_secret_value()}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rle.errors import JobMonitorError
 from rle.jobs.layout import LOG
-from rle.jobs.whole_lines import WholeLines
+from rle.jobs.whole_lines import TAIL_BYTES, WholeLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,15 +50,21 @@ class JobLogs:
                     if whole := lines.add(block):
                         yield whole
                     continue
-                if has_ended:  # and nothing came since that was known
+                if has_ended and self._is_all(job_id, lines):
                     break
-                if time.monotonic() - asked_at >= _ASK_S:
+                if not has_ended and time.monotonic() - asked_at >= _ASK_S:
                     has_ended = self._state(job_id).status.is_terminal
                     asked_at = time.monotonic()
                     if not has_ended:
                         yield b""  # so that the reader can look up
-        if rest := lines.rest():
+        rest = lines.rest() if lines.tail else self._before_driver(job_id)[offset:]
+        if rest:
             yield rest
+
+    def _is_all(self, job_id: str, lines: WholeLines) -> bool:
+        """Return whether nothing of an ended job's log is on its way: a busy head may be late."""
+        last = self._files.read(job_id, LOG, lines=1)
+        return last is None or lines.tail.endswith(last[-TAIL_BYTES:])
 
     def log(self, job_id: str, *, node: str | None, lines: int | None) -> str:
         """Return the driver's log, or a node's; see `JobClient.log`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+TAIL_BYTES = 4096
+
 
 class WholeLines:
     """Cuts what comes in at line ends, from a byte on. The end of an unfinished line waits.
@@ -13,9 +15,12 @@ class WholeLines:
     def __init__(self, offset: int = 0) -> None:
         self._skip = offset
         self._rest: list[bytes] = []
+        self.tail = b""
+        """The last bytes that came in, at most `TAIL_BYTES`."""
 
     def add(self, block: bytes) -> bytes:
         """Return the lines that are whole now; b"" where none is."""
+        self.tail = (self.tail + block[-TAIL_BYTES:])[-TAIL_BYTES:]
         if self._skip:
             skipped = min(self._skip, len(block))
             self._skip -= skipped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class Dashboard:
         self.sent_on: list[str | None] = []
         """Authorization of each request."""
         self.cut_streams_after: int | None = None
+        self.hold_streams_after: int | None = None
         self.head = HEAD
         self.is_over = threading.Event()
         self._sockets: list[socket.socket] = []
@@ -61,6 +63,13 @@ class Dashboard:
     @property
     def access(self) -> EngineAccess:
         return EngineAccess(name="far", address=self.address, token=SecretStr(TOKEN))
+
+    def with_tls(self, certificate: Path, key: Path) -> str:
+        """Speak TLS from now on; return the address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._server.tls = context
+        return self.address.replace("http", "https")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -86,6 +95,9 @@ class Dashboard:
     def fail(self, where: str, *answers: Answer) -> None:
         self.faults.setdefault(where, []).extend(answers)
 
+    def release_streams(self) -> None:
+        self.hold_streams_after = None
+
     def add_job(self, name: str, status: str = "RUNNING", **more: Any) -> dict[str, Any]:
         given = {
             "type": "SUBMISSION",
@@ -108,10 +120,14 @@ class Dashboard:
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
     dashboard: Dashboard
+    tls: ssl.SSLContext | None = None
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def get_request(self) -> tuple[socket.socket, Any]:
+        request, address = super().get_request()
+        if self.tls is not None:
+            request = self.tls.wrap_socket(request, server_side=True)
         self.dashboard.keep(request)
-        super().process_request(request, client_address)
+        return request, address
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that went away."""
@@ -250,6 +266,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self.board.cut_streams_after = None
                     self.close_connection = True
                     return
+                held = self.board.hold_streams_after
+                limit = limit if held is None else held
                 block = file.read(65536 if limit is None else min(65536, limit - sent))
                 if not block:
                     # Where the client is gone, nothing is left to do.
@@ -262,6 +280,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _is_gone(self) -> bool:
+        if isinstance(self.connection, ssl.SSLSocket):
+            return False  # it cannot be peeked at; writing or the end of the test will tell
         self.connection.setblocking(False)
         try:
             return not self.connection.recv(1, socket.MSG_PEEK)

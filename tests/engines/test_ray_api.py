@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
@@ -290,6 +292,25 @@ def test_proxies_and_netrc_of_the_environment_are_not_used_on_loopback(
     with RayApi(board.access) as api:
         assert api.version() == "2.60.0"
     assert board.sent_on == [f"Bearer {TOKEN}"]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_an_https_address_is_trusted_by_its_authority_alone(board, tmp_path, monkeypatch):
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    make = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    also = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run(["openssl", *make.split(), *also], check=True, capture_output=True)
+    (board.logs / "log.txt").write_bytes(b"one\n")
+    address = board.with_tls(certificate, key)
+    with api_at(address) as api, pytest.raises(ConnectionError, match="cannot be trusted"):
+        api.version()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with api_at(address) as api:
+        assert api.version() == "2.60.0"
+        blocks = api.follow_file("log.txt", idle_s=0.05)
+        assert _next_text(blocks) == b"one\n"
+        assert next(blocks) == b""
+        blocks.close()
 
 
 def test_what_is_loopback():

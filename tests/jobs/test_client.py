@@ -21,7 +21,9 @@ from rle.jobs.recorder import Recorder
 from rle.jobs.request import JobRequest, MaterializeWork, Versions, new_job_id
 from rle.jobs.standing import first_state
 from rle.runs.events import JobEvent, MetricEvent, ResultEvent
+from rle.runs.job_records import JobMark
 from rle.runs.job_status import JobStatus
+from rle.runs.tracked import job_record
 from tests.engines.dashboard import HEAD, TOKEN, WORKER, Answer, Dashboard
 
 if TYPE_CHECKING:
@@ -342,6 +344,22 @@ def test_an_unknown_job_is_an_error_that_says_so(place):
     assert caught.value.code == "unknown_job"
 
 
+@pytest.mark.usefixtures("mlflow_there")
+def test_a_job_that_only_mlflow_still_knows_is_found_there(far):
+    job_id = new_job_id()
+    mark = JobMark(job_id=job_id, kind="predict", engine="far", created_by="ada", request="{}")
+    with job_record(EXPERIMENT, mark):
+        pass
+    state = far.client.state(job_id)
+    assert (state.status, state.kind, state.created_by, state.experiment_name) == (
+        JobStatus.COMPLETED,
+        "predict",
+        "ada",
+        EXPERIMENT,
+    )
+    assert state.started_at <= state.finished_at
+
+
 def test_a_job_of_another_engine_is_named_with_that_engine(far, tmp_path):
     job_id = far.sent()
     folder = far.engine.folder.parent / "second"
@@ -499,7 +517,7 @@ def test_a_log_is_followed_to_the_end_of_its_job_in_whole_lines(place):
     place.say(job_id, JobStatus.QUEUED, JobStatus.RUNNING)
     log = place.jobs / job_id / "log.txt"
     log.write_bytes(b"one\ntw")
-    blocks = place.client.follow_log(job_id)
+    blocks = filter(None, place.client.follow_log(job_id))
     assert next(blocks) == b"one\n"
     with log.open("ab") as file:
         file.write(b"o\nthree\nfour")
@@ -547,7 +565,7 @@ def test_leaving_a_log_early_ends_its_thread(far):
     (far.jobs / job_id / "log.txt").write_bytes(b"x\n")
     before = threading.active_count()
     blocks = far.client.follow_log(job_id)
-    assert next(blocks) == b"x\n"
+    assert next(filter(None, blocks)) == b"x\n"
     blocks.close()
     assert threading.active_count() <= before + 1  # the dashboard's own
 
@@ -558,6 +576,29 @@ def test_a_driver_that_never_began_leaves_rays_words(place):
     place.board.jobs[job_id] |= {"status": "FAILED", "message": "failed", "driver_exit_code": 1}
     assert follow(place, job_id) == b"No module named 'rle'\n"
     assert place.client.log(job_id) == "No module named 'rle'\n"
+
+
+def test_a_driver_that_dies_before_its_log_while_it_is_watched_leaves_rays_words(place):
+    job_id = place.sent()
+    blocks = place.client.follow_log(job_id)
+    assert next(blocks) == b""
+    (place.board.logs / f"job-driver-{job_id}.log").write_text("no such file: python\n")
+    place.board.jobs[job_id] |= {"status": "FAILED", "message": "failed", "driver_exit_code": 127}
+    assert b"".join(blocks) == b"no such file: python\n"
+
+
+def test_a_tail_that_a_busy_head_sends_late_is_waited_for(far):
+    job_id = far.sent()
+    (far.jobs / job_id).mkdir()
+    (far.jobs / job_id / "log.txt").write_bytes(b"first\nlast\n")
+    far.say(job_id, JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED)
+    far.board.hold_streams_after = 6
+    blocks = far.client.follow_log(job_id)
+    assert next(blocks) == b"first\n"
+    release = threading.Timer(1.5, far.board.release_streams)
+    release.start()
+    assert b"".join(blocks) == b"last\n"
+    release.join()
 
 
 def test_logs_and_events_of_an_unknown_job_are_an_error(place):

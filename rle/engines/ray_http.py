@@ -153,14 +153,19 @@ class RayHttp:
                 else f"{self.where} asks for a token (HTTP {status}), and none is set."
             )
         if 300 <= status < 400:
-            target = _without_user(response.headers.get("Location", "nowhere"))
+            target = self._clean(_without_user(response.headers.get("Location", "nowhere")))
             return ConnectionError(
                 f"{self.where} redirects to {target:.200}. The token is not sent there; set the "
                 "engine's address to the right one."
             )
-        text = response.content[:65536].decode("utf-8", "replace")
+        text = self._clean(response.content[:65536].decode("utf-8", "replace"))
         said = f"{self.where} answered HTTP {status}: {sensible_line(text)}"
         return EngineFaultError(said, text) if status >= 500 else ConnectionError(said)
+
+    def _clean(self, text: str) -> str:
+        """Return what a server said without the token, which some send back."""
+        token = str(self._session.headers.get("Authorization", "")).removeprefix("Bearer ")
+        return text.replace(token, "***") if token else text
 
     def _no_answer(self, error: requests.Timeout) -> ConnectionError:
         from requests import ConnectTimeout
@@ -209,9 +214,10 @@ def sensible_line(text: str) -> str:
     if lines[0].startswith("<"):
         return "a web page"
     is_traceback = any(line.startswith("Traceback (most recent call last)") for line in lines)
-    # One agent's traceback is quoted in another's, with the line breaks escaped.
-    line = lines[-1] if is_traceback else lines[0]
-    return line.rsplit("\\n", 1)[-1][:_SHOWN] or line[:_SHOWN]
+    if is_traceback:
+        # One traceback quotes another, and ends with a full stop of its own.
+        lines = [line for line in lines if any(map(str.isalpha, line))][::-1]
+    return lines[0][:_SHOWN]
 
 
 def _checked_host(where: str, address: str) -> str:

@@ -264,6 +264,14 @@ def test_an_answer_that_is_none_of_rays_is_said_in_words(api, board, answer, say
     assert len(str(caught.value)) < 600
 
 
+def test_a_server_that_sends_the_token_back_does_not_bring_it_into_an_error(api, board):
+    echo = f"Authorization: Bearer {TOKEN}"
+    board.fail("GET /api/version", Answer(500, echo))
+    with pytest.raises(ConnectionError, match=r"Bearer \*\*\*") as caught:
+        api.version()
+    assert TOKEN not in repr(caught.value) + str(vars(caught.value))
+
+
 def test_a_redirect_is_not_followed(api, board, tmp_path):
     with Dashboard(tmp_path / "other") as other:
         there = {"Location": f"{other.address}/api/version"}
@@ -320,5 +328,6 @@ def test_what_is_loopback():
 
 def test_the_line_of_an_error_page_that_says_most():
     assert sensible_line("first\nsecond") == "first"
-    assert sensible_line("x\nTraceback (most recent call last):\n  a\nE: last\n") == "E: last"
+    trace = "x\nTraceback (most recent call last):\n  a\nE: last\n"
+    assert sensible_line(trace) == sensible_line(f"{trace}.\n") == "E: last"
     assert len(sensible_line("x" * 10_000)) < 400

@@ -171,6 +171,16 @@ def _next_text(blocks: Iterator[bytes]) -> bytes:
     return next(filter(None, blocks))
 
 
+def test_a_stream_is_left_while_more_comes_than_is_read(api, board):
+    with (board.logs / "log.txt").open("wb") as file:
+        file.truncate(30 * 2**20)
+    before = threading.active_count()
+    blocks = api.follow_file("log.txt", idle_s=0.05)
+    assert set(_next_text(blocks)) == {0}
+    blocks.close()
+    assert threading.active_count() <= before + 1  # the dashboard's own
+
+
 def test_silence_longer_than_the_timeout_does_not_end_a_stream(board):
     (board.logs / "log.txt").write_bytes(b"one\n")
     with RayApi(board.access, timeout_s=0.2) as api:

@@ -10,7 +10,13 @@ from rle.version import VERSION
 if TYPE_CHECKING:
     from rle.connectors.duckdb import DuckDBConnector
     from rle.connectors.local import LocalConnector
-    from rle.errors import ConnectionError, InternalError, ValidationError
+    from rle.errors import (
+        ConnectionError,
+        InternalError,
+        JobError,
+        JobFailedError,
+        ValidationError,
+    )
     from rle.sdk.dataset import Dataset
     from rle.sdk.handler import JobHandler
     from rle.sdk.manager import JobManager
@@ -42,6 +48,8 @@ __all__ = [
     "ForeignKey",
     "GNNTable",
     "InternalError",
+    "JobError",
+    "JobFailedError",
     "JobHandler",
     "JobManager",
     "JobMonitor",
@@ -72,6 +80,8 @@ _HOMES = {
     "ForeignKey": "rle.spec.table",
     "GNNTable": "rle.spec.gnn_table",
     "InternalError": "rle.errors",
+    "JobError": "rle.errors",
+    "JobFailedError": "rle.errors",
     "JobHandler": "rle.sdk.handler",
     "JobManager": "rle.sdk.manager",
     "JobMonitor": "rle.sdk.monitor",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -73,7 +73,7 @@ def lines_of(event: AnyEvent) -> list[tuple[str, str | None]]:
     if isinstance(event, JobEvent):
         return [(_job_words(event), None)]
     if isinstance(event, RunEvent):
-        return [(f"run {event.model_run_id} of experiment {event.experiment_name}", None)]
+        return [(f"model_run_id {event.model_run_id}", None)]
     if isinstance(event, StatusEvent):
         return [(f"{event.status.value}: {event.message}", None)] if event.message else []
     if isinstance(event, MetricEvent):
@@ -88,8 +88,8 @@ def lines_of(event: AnyEvent) -> list[tuple[str, str | None]]:
     if isinstance(event, ArtifactEvent):
         return [(f"wrote {event.name.replace('_', ' ')}: {event.location}", None)]
     if isinstance(event, ResultEvent):
-        plain = {k: v for k, v in event.result.items() if isinstance(v, str | int | float)}
-        return [(f"{name.replace('_', ' ')}: {value}", None) for name, value in plain.items()]
+        metrics = event.result.get("metrics")
+        return [(_result_words(metrics), None)] if isinstance(metrics, dict) and metrics else []
     return []
 
 
@@ -100,6 +100,12 @@ def _job_words(event: JobEvent) -> str:
     elif event.message:
         words.append(event.message)
     return ": ".join(words)
+
+
+def _result_words(metrics: dict[str, Any]) -> str:
+    values = {k: f"{v:.4f}" if isinstance(v, float) else f"{v}" for k, v in metrics.items()}
+    words = [f"{name.replace('_', ' ')} {value}" for name, value in values.items()]
+    return f"result: {', '.join(words)}"
 
 
 def _metric_words(event: MetricEvent) -> str:
@@ -132,7 +138,7 @@ class ProgressDisplay:
             disable=not self._console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._label = ""
+        self._stage = self._label = ""
         self._validation: TaskID | None = None
         self._metric = ""
         self._begun: dict[str, datetime] = {}
@@ -188,20 +194,22 @@ class ProgressDisplay:
         label = printable(event.stage)
         if event.epoch is not None:
             label += f" epoch {event.epoch}" + (f"/{event.num_epochs}" if event.num_epochs else "")
-        if label != self._label or self._task is None:
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(escape(label), total=1.0, steps="", note="", times="")
-            self._label = label
-            if not self._console.is_terminal:
-                self._print(f"{label}: {event.num_steps} steps")
-        self._bar.update(
-            self._task,
-            completed=fraction_done(event),
-            steps=f"{event.step}/{event.num_steps}",
-            note=escape(self._note(event)),
-            times=self._times(event),
-        )
+        if label != self._label and not self._console.is_terminal:
+            self._print(f"{label}: {event.num_steps} steps")
+        self._label = label
+        if event.stage != self._stage and self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        self._stage = event.stage
+        shown: dict[str, Any] = {
+            "steps": f"{event.step}/{event.num_steps}",
+            "note": escape(self._note(event)),
+            "times": self._times(event),
+        }
+        if self._task is None:
+            self._task = self._bar.add_task(escape(label), total=1.0, **shown)
+        done = fraction_done(event)
+        self._bar.update(self._task, description=escape(label), completed=done, **shown)
         if event.step >= event.num_steps and event.loss is not None:
             self._print(f"{label}: training loss {event.loss:.4f}")
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+from rich.text import Text
+
 from rle.errors import ValidationError
 from rle.jobs.request import job_type
 from rle.runs.job_status import JobStatus
@@ -14,7 +17,7 @@ from rle.sdk.handler import named_engine
 from rle.sdk.monitor import JobMonitor
 from rle.sdk.notebook import badge, in_notebook, show_html, table_html, text
 from rle.sdk.shown import duration
-from rle.spec.show import show_rows
+from rle.spec.show import show_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +97,7 @@ class JobManager:
         if in_notebook():
             show_html(f"<div>{text(title)}</div>{rows_html(rows)}")
         else:
-            show_rows(printable(title), HEADER, map(_cells, rows))
+            show_table(_table(title, rows))
         return rows
 
     def fetch_job(self, job_id: str) -> JobMonitor:
@@ -117,6 +120,16 @@ class JobManager:
 
     def __repr__(self) -> str:
         return f"<JobManager of engine {self.engine!r}>"
+
+
+def _table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(title=Text(printable(title)), title_justify="left")
+    for name in HEADER:
+        # An id is there to be copied, so it is never folded.
+        table.add_column(name, overflow="fold", no_wrap=name in ("job", "status"))
+    for row in rows:
+        table.add_row(*map(Text, _cells(row)))
+    return table
 
 
 def rows_html(rows: Sequence[dict[str, Any]]) -> str:

@@ -21,6 +21,11 @@ def show_rows(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) 
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*row)
+    show_table(table)
+
+
+def show_table(table: Table) -> None:
+    """Print a table as it is, wide where standard output is no terminal."""
     _console().print(table, markup=False)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rle.engines.record import EngineState
 from rle.errors import ConnectionError, JobMonitorError, ValidationError
-from rle.runs.events import ErrorEvent, JobEvent, MetricEvent, RunEvent, WarningEvent
+from rle.runs.events import ErrorEvent, JobEvent, MetricEvent, ResultEvent, RunEvent, WarningEvent
 from rle.runs.job_status import JobStatus
 from rle.runs.progress import ProgressDisplay
 from rle.sdk import follow
@@ -55,6 +55,7 @@ def test_a_stream_has_a_header_the_lines_and_the_end(jobs, capsys):
         progress(1, 100, seconds=2),
         MetricEvent(name="validation_roc_auc", value=0.75, step=100, epoch=1),
         WarningEvent(message="few rows"),
+        ResultEvent(result={"metrics": {"best_validation_roc_auc": 0.81}, "model_folder": "/m"}),
     ]
     jobs.log_parts = [b"plain [text]\n" + b"".join(map(line, events)) + b"the end\n"]
     job, out = streamed(jobs, running(), completed(), capsys=capsys)
@@ -64,11 +65,12 @@ def test_a_stream_has_a_header_the_lines_and_the_end(jobs, capsys):
         "job queued: 2 jobs before this one",
         "job queued",
         "job running",
-        f"run {RUN_ID} of experiment {EXPERIMENT}",
+        f"model_run_id {RUN_ID}",
         "train epoch 1/10: 100 steps",
         "train epoch 1/10: training loss 0.5123",
         "validation roc auc 0.7500 after epoch 1",
         "warning: few rows",
+        "result: best validation roc auc 0.8100",
         "the end",
         f"job {job.job_id} COMPLETED: best validation roc auc 0.8100, ran for 1 min 00 s",
     ]

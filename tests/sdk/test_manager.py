@@ -37,7 +37,7 @@ def test_jobs_are_shown_and_returned(jobs, manager, capsys):
     assert rows[0]["experiment_name"] == EXPERIMENT
     assert "3 jobs of engine lab" in out
     for job_id in ids:
-        assert job_id in out.replace("\n", "")
+        assert job_id in out
     assert repr(rows) == "<3 jobs>"
 
 

@@ -19,7 +19,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import rle
+from rle import version
 from rle.errors import ConnectionError, JobHandlerError, ValidationError
 from rle.jobs.request import JobRequest, Versions, Work
 
@@ -81,9 +81,9 @@ def check_versions(request: JobRequest) -> list[str]:
             f"engine. {_way_out(theirs.rle, ours.rle)}",
             "version",
         )
-    if request.has_code and not _is_sent_along(Path(rle.__file__)):
+    if request.has_code and not _is_sent_along(Path(version.__file__)):
         raise JobHandlerError(
-            f"Code was sent along with the job, but {Path(rle.__file__).parent} runs instead. "
+            f"Code was sent along with the job, but {Path(version.__file__).parent} runs instead. "
             "PYTHONSAFEPATH or PYTHONPATH on the engine comes before it; take them away there, or "
             "submit without upload_code.",
             "version",

@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rle.errors import ConnectionError, JobHandlerError, RLEError, StorageError
 from rle.jobs.alive import BREATH_LIMIT_S, AliveLock
@@ -39,6 +39,7 @@ from rle.runs.job_status import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import TextIO
 
     from pydantic import JsonValue
 
@@ -346,6 +347,9 @@ def _explained(error: BaseException, request: JobRequest | None) -> ErrorEvent:
 def main() -> None:
     """Run the job that the command line names, and end with its exit code."""
     os.environ.setdefault("RLE_HOME", str(Path.home() / ".rle"))
+    # Whatever a library prints is in the job's log, for everyone who may see the job.
+    sys.stdout = cast("TextIO", CleanStream(sys.stdout))
+    sys.stderr = cast("TextIO", CleanStream(sys.stderr))
     try:
         if len(sys.argv) != 2:
             raise JobHandlerError("Usage: python -m rle.jobs.driver JOB_ID")

@@ -15,8 +15,7 @@ from rle.values import Value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from rle.runs.tracking import MlflowClient, Run
 
 ID_TAG, KIND_TAG = "rle.job_id", "rle.job_kind"
 ENGINE_TAG, USER_TAG = "rle.engine", "rle.created_by"

@@ -32,8 +32,9 @@ from rle.runs.redact import redact, redacted_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient as MlflowClient
     from mlflow.entities import Metric
+    from mlflow.entities import Run as Run
 
     from rle.runs.events import AnyEvent
 

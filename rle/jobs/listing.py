@@ -127,4 +127,6 @@ def _end_of(job: RayJob) -> JobStatus:
 
 
 def _line(message: str) -> str:
-    return message.strip().partition("\n")[0][:_LINE]
+    line = message.strip().partition("\n")[0]
+    # Ray goes on with the log in the lines that follow.
+    return line.partition(", last available logs")[0][:_LINE]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rle.jobs.state import JobState
 from rle.runs.events import ErrorEvent, JobEvent
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from rle.engines.ray_api import RayJob
     from rle.jobs.request import JobRequest
+    from rle.runs.events import Event
     from rle.runs.job_records import JobRecord
+
+EventT = TypeVar("EventT", bound="Event")
 
 STARTS = "The engine has it; its driver starts."
 LOST = "The head of the engine was restarted while the job ran."
@@ -66,13 +69,14 @@ def died(state: JobState, ray: RayJob, why: ErrorEvent) -> JobState:
     status = status_without_word(ray)
     if status is JobStatus.CANCELED:
         return _ended(state, status, "It was canceled.", ray.ended_at)
-    return _ended(state.after(why), status, why.message, ray.ended_at)
+    return _ended(state.after(_at(why, ray.ended_at)), status, why.message, ray.ended_at)
 
 
 def lost(state: JobState, message: str) -> JobState:
     """Return the state of a job that ran on an engine which does not know it any more."""
     why = ErrorEvent(error="JobFailedError", message=message, advice="Submit it again.")
-    return _ended(state.after(why), JobStatus.FAILED, message, state.updated_at)
+    at = state.updated_at
+    return _ended(state.after(_at(why, at)), JobStatus.FAILED, message, at)
 
 
 def canceled(state: JobState) -> JobState:
@@ -98,5 +102,9 @@ def of_record(record: JobRecord) -> JobState:
 
 
 def _ended(state: JobState, status: JobStatus, message: str, at: datetime | None) -> JobState:
-    event = JobEvent(job_id=state.job_id, status=status, message=message)
-    return state.after(event if at is None else event.replace(time=at))
+    return state.after(_at(JobEvent(job_id=state.job_id, status=status, message=message), at))
+
+
+def _at(event: EventT, moment: datetime | None) -> EventT:
+    # Asked twice, the answer is the same.
+    return event if moment is None else event.replace(time=moment)

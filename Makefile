@@ -6,7 +6,7 @@ CODE := rle tests benchmarks examples
 # Exact versions; torch goes first, alone, because it is by far the largest.
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
-BENCHMARKS ?= sampling ingest train link
+BENCHMARKS ?= sampling ingest train link jobs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-cluster check fmt bench quality clean
@@ -34,7 +34,7 @@ fmt: .venv/dev.stamp ## Put the code in its one format
 	$(BIN)/ruff format $(CODE)
 
 bench: .venv/dev.stamp ## Measure speed, one JSON line per figure (ARGS=--quick for under a minute each)
-	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
+	@set -e; for name in $(BENCHMARKS); do .ci/offline $(BIN)/python -m benchmarks.$$name $(ARGS); done
 
 quality: .venv/dev.stamp ## Measure the models against their baselines (hours)
 	$(BIN)/python -m benchmarks.quality $(ARGS)

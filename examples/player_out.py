@@ -1,7 +1,8 @@
 """Will an active baseball player be out of the game next season? From a database to predictions.
 
-`make demo` runs this file. It reads 150 years of real baseball, trains a graph neural network on
-the 21 linked tables, and writes a prediction per player and season back into the database.
+`make demo` runs this file. It reads 150 years of real baseball, starts an engine on this machine,
+and submits a job to it that trains a graph neural network on the 21 linked tables and writes a
+prediction per player and season back into the database. Then it suspends the engine.
 """
 
 from __future__ import annotations
@@ -9,25 +10,23 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 import rle
 from examples.datasets import lahman
-
-# Until jobs exist, the pipeline is called in this process; a Trainer will submit it to an engine.
-from rle import pipeline
 from rle.runs.folders import home
-from rle.runs.progress import ProgressDisplay
 from rle.runs.tracking import ui_command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from rle.pipeline import FitPredictResult
+ENGINE = "demo"
 
 # Test AUROC of what one would try first; LightGBM 4.7 with early stopping.
 BASELINES = {
@@ -60,32 +59,50 @@ def main() -> None:
         channels=64,
         fanouts=[32, 8],
         temporal_strategy="last",  # seasons come once a year: the newest say most
-        num_workers=0,  # in this process; 2 would be two processes under Ray Train
+        num_workers=0,  # in the job's own process; 2 would be two processes under Ray Train
     )
     output = rle.OutputConfig.warehouse(database_name=connector.stem, schema_name="main")
-    with ProgressDisplay(console) as display:
-        result = pipeline.fit_predict(
-            dataset,
-            config,
+    with running_engine(console):
+        trainer = rle.Trainer(connector=connector, config=config, engine=ENGINE)
+        job = trainer.fit_predict(
+            dataset=dataset,
             output_alias=f"player_out_{datetime.now(UTC):%Y%m%d_%H%M%S}",
             output_config=output,
             test_batch_size=512,
             compute_test_metrics=True,
-            on_event=display,
         )
+        job.stream_logs()
+        result = job.result
     show_result(console, connector, result)
     console.print(f"Schema diagram: {diagram or 'not drawn'}", markup=False, soft_wrap=True)
     console.print(f"All runs, in a browser: {ui_command()}", markup=False, soft_wrap=True)
+    console.print(f"All jobs: rle jobs list --engine {ENGINE}", markup=False, soft_wrap=True)
     summary = {
         "task": dataset.experiment_name,
-        "metric": result.fit.metric,
-        "validation": round(result.fit.validation, 4),
-        "test": round(result.prediction.test_metrics[result.fit.metric], 4),
-        "predictions_table": result.prediction.export_paths["predictions"],
-        "rows": result.prediction.num_rows,
+        "metric": result["metric"],
+        "validation": round(result["validation"], 4),
+        "test": round(result["test_metrics"][result["metric"]], 4),
+        "predictions_table": result["export_paths"]["predictions"],
+        "rows": result["num_rows"],
         "seconds": round(time.monotonic() - started, 1),
     }
     print(json.dumps(summary))
+
+
+@contextmanager
+def running_engine(console: Console) -> Iterator[None]:
+    """Make or resume the demo's engine, and leave it suspended, whatever happens."""
+    provider = rle.Provider()
+    if provider.get_gnn(ENGINE) is None:
+        provider.create_gnn(ENGINE, settings={"num_cpus": 2})
+    try:
+        provider.resume_gnn(ENGINE)  # leaves one alone that runs
+        engine = provider.wait_until_ready(ENGINE)
+        console.print(f"Engine {ENGINE!r}: {engine['address']}", markup=False, soft_wrap=True)
+        yield
+    finally:
+        provider.suspend_gnn(ENGINE)
+        console.print(f"Engine {ENGINE!r} is suspended.", markup=False, soft_wrap=True)
 
 
 def declare(connector: rle.DuckDBConnector) -> rle.Dataset:
@@ -134,22 +151,22 @@ def draw_schema(console: Console, dataset: rle.Dataset, path: Path) -> Path | No
         return None
 
 
-def show_result(console: Console, connector: rle.DuckDBConnector, result: FitPredictResult) -> None:
+def show_result(console: Console, connector: rle.DuckDBConnector, result: dict[str, Any]) -> None:
     """Print the test metric beside its baselines, and some predictions."""
-    test = result.prediction.test_metrics[result.fit.metric]
+    test = result["test_metrics"][result["metric"]]
     scores = Table("on the test seasons (2016 to 2023)", "AUROC", title="Result")
     for name, value in BASELINES.items():
         scores.add_row(name, f"{value:.3f}")
-    scores.add_row(f"GNN-RLE (validation {result.fit.validation:.3f})", f"{test:.3f}")
+    scores.add_row(f"GNN-RLE (validation {result['validation']:.3f})", f"{test:.3f}")
     console.print(scores)
-    predictions = str(result.prediction.export_paths["predictions"])
+    predictions = result["export_paths"]["predictions"]
     rows = connector.sample(predictions, max_rows=5)
-    shown = Table(*rows.schema.names, title=f"Five of {result.prediction.num_rows:,} predictions")
+    shown = Table(*rows.schema.names, title=f"Five of {result['num_rows']:,} predictions")
     for row in rows.to_pylist():
         shown.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
     console.print(shown)
     console.print(f"Prediction table: {predictions}", markup=False, soft_wrap=True)
-    console.print(f"Training curve: {result.fit.training_curve}", markup=False, soft_wrap=True)
+    console.print(f"Training curve: {result['training_curve']}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

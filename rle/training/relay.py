@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import rle.errors
 from rle.errors import InternalError, RLEError
 from rle.runs.events import FILE_NAME, parse_event
+from rle.runs.redact import redacted_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +94,8 @@ class Relay:
             "traceback": lines[-TRACEBACK_LINES:],
         }
         temporary = self._failure.with_suffix(".part")
-        temporary.write_text(json.dumps(note, default=str), encoding="utf-8")
+        clean = redacted_json(json.loads(json.dumps(note, default=str)))
+        temporary.write_text(json.dumps(clean), encoding="utf-8")
         temporary.replace(self._failure)
 
     def failure(self) -> RLEError | None:

@@ -13,7 +13,7 @@ from rle.errors import JobHandlerError
 from rle.jobs.layout import REQUEST, RESULTS, STATE, job_folder
 from rle.jobs.request import JobRequest, MaterializeWork
 from rle.jobs.state import JobState
-from rle.jobs.work import as_result, mark_of
+from rle.jobs.work import as_result, record_of
 from rle.runs.job_status import JobStatus
 
 if TYPE_CHECKING:
@@ -44,14 +44,13 @@ def materialize(
     """
     from rle.runs.events import ArtifactEvent
     from rle.runs.job_records import EXPORTS_TAG
-    from rle.runs.tracked import job_record
 
     work = request.work
     if not isinstance(work, MaterializeWork):
         raise JobHandlerError(f"A job of kind {request.kind!r} makes no kept tables.", "kind")
-    with job_record(work.experiment_name, mark_of(request)) as tracker:
-        source = job_folder(folder.parent, work.source_job_id)
-        kept = _kept_by(source)
+    source = job_folder(folder.parent, work.source_job_id)
+    kept = _kept_by(source)  # first: with nothing to make, nothing is loaded or recorded
+    with record_of(request, folder) as tracker:
         with _alone(source / RESULTS):
             num_rows = _make(kept, source, request.job_id)
         for name, location in _places(kept):

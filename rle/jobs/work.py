@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rle.pipeline import FitResult
     from rle.runs.events import AnyEvent
     from rle.runs.job_records import JobMark
+    from rle.runs.tracking import Tracker
     from rle.spec.config import TrainerConfig
     from rle.spec.predict_request import OutputRequest
 
@@ -117,10 +118,9 @@ def predict(request: JobRequest, folder: Path, tell: OnEvent) -> Result:
     from rle.pipeline import predict as run
     from rle.runs.events import MetricEvent
     from rle.runs.job_records import EXPORTS_TAG, MODEL_TAG
-    from rle.runs.tracked import job_record
 
     work = _work(request, PredictWork)
-    with job_record(work.experiment_name, mark_of(request)) as tracker:
+    with record_of(request, folder) as tracker:
         predicted = run(
             **_fields(work.request),
             keep_in=None if work.materialize else folder / RESULTS,
@@ -136,6 +136,28 @@ def predict(request: JobRequest, folder: Path, tell: OnEvent) -> Result:
             tracker.tag(EXPORTS_TAG, json.dumps(predicted.export_paths))
     named = {"experiment_name": work.experiment_name, "model_run_id": predicted.model_run_id}
     return as_result(named | result)
+
+
+@contextmanager
+def record_of(request: JobRequest, folder: Path) -> Iterator[Tracker]:
+    """Keep a job that trains no model in MLflow, to be ended there also if this process is killed.
+
+    Args:
+        request: Of the job.
+        folder: The job's own.
+    """
+    from rle.jobs.open_runs import OpenRuns
+    from rle.runs.tracked import job_record
+
+    runs, run_id = OpenRuns(folder.parent), None
+    try:
+        with job_record(request.work.experiment_name, mark_of(request)) as tracker:
+            run_id = tracker.run_id
+            runs.note(run_id, request.job_id)
+            yield tracker
+    finally:
+        if run_id is not None:
+            runs.forget(run_id)
 
 
 def mark_of(request: JobRequest) -> JobMark:

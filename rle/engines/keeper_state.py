@@ -55,10 +55,13 @@ def read_state(folder: Path) -> KeeperState | None:
 
 
 def write_state(folder: Path, state: KeeperState) -> None:
-    """Say `state`, at once for every reader."""
+    """Say `state`, at once for every reader; OSError where that cannot be written."""
     new = folder / f".{_STATE}.{os.getpid()}"
-    new.write_text(state.to_json(indent=2), encoding="utf-8")
-    new.replace(folder / _STATE)
+    try:
+        new.write_text(state.to_json(indent=2), encoding="utf-8")
+        new.replace(folder / _STATE)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def take_lock(folder: Path) -> int | None:

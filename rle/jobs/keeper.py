@@ -46,7 +46,7 @@ from rle.runs.redact import redact
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 180.0
 END_TIMEOUT_S = 6.0
 POLL_S = 0.5
 CHORES_S = 5.0
@@ -81,6 +81,8 @@ class Keeper:
         self._nodes: list[NodeProcess] = []
         self._said = KeeperState(state=EngineState.PENDING, message="It starts.", pid=os.getpid())
         self._log_offset = 0
+        self._trouble = ""
+        self._is_said = False
 
     def stop(self) -> None:
         """Make `run` return soon; may be called in a signal handler."""
@@ -147,6 +149,8 @@ class Keeper:
             ray_node.reap(self._nodes)
             if time.monotonic() < next_chores:
                 continue
+            if not self._is_said:
+                self._say()
             self._look_after_jobs(api)
             if (minutes := self._idle_minutes(api)) is not None:
                 return f"It was suspended after {minutes:g} minutes without a job."
@@ -164,8 +168,12 @@ class Keeper:
     def _look_after_jobs(self, api: RayApi) -> None:
         try:
             pkgutil.resolve_name(_RECONCILE)(self.jobs, api)
+            self._trouble = ""
         except Exception:  # noqa: BLE001  whatever is wrong with a job must not stop the engine
-            self._note(f"Jobs could not be looked after:\n{traceback.format_exc()}")
+            trouble = traceback.format_exc()
+            if trouble != self._trouble:  # once, not every few seconds
+                self._note(f"Jobs could not be looked after:\n{trouble}")
+            self._trouble = trouble
 
     def _idle_minutes(self, api: RayApi) -> float | None:
         """Return the minutes without a job where it is time to rest, else None."""
@@ -258,8 +266,14 @@ class Keeper:
         print(line, flush=True)  # noqa: T201
 
     def _say(self, **changes: object) -> None:
+        """Change what keeper.json says; where the disk is full, later."""
         self._said = self._said.replace(**changes)
-        write_state(self.folder, self._said)
+        try:
+            write_state(self.folder, self._said)
+            self._is_said = True
+        except OSError as error:
+            self._is_said = False
+            self._note(f"keeper.json cannot be written: {error}")
 
 
 def main() -> None:

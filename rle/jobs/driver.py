@@ -231,17 +231,17 @@ class _Driver:
 
     def _enter(self, queue: Queue, request: JobRequest) -> None:
         job = self._job
-        entry = Entry.of(job.job_id, request, JobStatus.QUEUED, submitted_at=job.submitted_at)
-        is_new = queue.add(entry)
-        if (ticket := queue.ticket(job.job_id)) and ticket.status is JobStatus.RUNNING:
+        ticket = queue.ticket(job.job_id)
+        if ticket is not None and ticket.status is JobStatus.RUNNING:
             raise JobHandlerError(
                 "The job's driver was started again while the job ran, and no work is done twice. "
                 "Submit the job again.",
                 "started_again",
             )
         _keep_code(request, job.folder)
-        again = "" if is_new else "submitted again after a restart; the job keeps its place"
+        again = "submitted again after a restart; the job keeps its place" if ticket else ""
         job.say(JobStatus.QUEUED, message=again)
+        queue.add(Entry.of(job.job_id, request, JobStatus.QUEUED, submitted_at=job.submitted_at))
 
     def _tell_ahead(self, ahead: int) -> None:
         message = "1 job comes first" if ahead == 1 else f"{ahead} jobs come first"

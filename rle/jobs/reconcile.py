@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rle.errors import StorageError, ValidationError
 from rle.jobs.alive import BREATH_LIMIT_S, is_alive, kill_holder, stopped_breathing
 from rle.jobs.failures import explain_death
-from rle.jobs.layout import EVENTS, LOG, PACKAGE, REQUEST, STATE, job_folder
+from rle.jobs.layout import LOG, PACKAGE, REQUEST, STATE, job_folder
 from rle.jobs.lines import write_whole
 from rle.jobs.queue import Queue, Ticket, last_ended
 from rle.jobs.recorder import Recorder, read_state
@@ -179,11 +179,11 @@ class _Reconciler:
         """Put a job into the queue that ended before its driver could."""
         with suppress(ValidationError):
             folder = job_folder(self._jobs, check_job_id(job.submission_id))
-            if is_alive(folder) or (folder / EVENTS).exists():
-                return
+            ticket = _new_ticket(folder, job.submitted_at or datetime.now(UTC))
+            if is_alive(folder) or _has_ended(folder, ticket):
+                return  # of old jobs that have ended the queue knows nothing
             folder.mkdir(parents=True, exist_ok=True)
-            submitted_at = job.submitted_at or datetime.now(UTC)
-            self._end_dead(_new_ticket(folder, submitted_at), job)
+            self._end_dead(ticket, job)
 
     def _after_restart(self, known: set[str]) -> None:
         """Submit again what a former session of the head got but never put into the queue."""
@@ -193,11 +193,12 @@ class _Reconciler:
             receipts = [
                 (request.stat().st_mtime_ns, request.parent)
                 for request in self._jobs.glob(f"*/{REQUEST}")
-                if request.parent.name not in known and not (request.parent / EVENTS).exists()
+                if request.parent.name not in known
             ]
             for moment_ns, folder in sorted(receipts):
-                submitted_at = datetime.fromtimestamp(moment_ns / 1e9, UTC)
-                ticket = _new_ticket(folder, submitted_at)
+                ticket = _new_ticket(folder, datetime.fromtimestamp(moment_ns / 1e9, UTC))
+                if _has_ended(folder, ticket):
+                    continue
                 self._queue.add(ticket.moved(JobStatus.QUEUED))
                 self._submit_again(ticket)
         if not path.exists() or before != session:
@@ -260,6 +261,10 @@ def _start(ticket: Ticket) -> JobState:
         created_by=ticket.created_by,
         queued_at=ticket.queued_at,
     )
+
+
+def _has_ended(folder: Path, ticket: Ticket) -> bool:
+    return read_state(folder, _start(ticket)).status.is_terminal
 
 
 def _new_ticket(folder: Path, submitted_at: datetime) -> Ticket:

@@ -97,13 +97,18 @@ def _trace(engine, *words):
         file.write(" ".join(words) + "\n")
 
 
-if __name__ == "__main__":
-    sys.exit(
-        run(
-            sys.argv[1],
-            api=FakeRay(sys.argv[2]),
-            handlers={"materialize": work},
-            breath_limit_s=float(sys.argv[3]),
-            poll_s=0.05,
-        )
+def main(job_id, ray, breath_limit_s, environment, log):
+    """Run one job as a process that Ray started would, with its output in `log`."""
+    os.environ.update(environment)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    code = run(
+        job_id,
+        api=FakeRay(ray),
+        handlers={"materialize": work},
+        breath_limit_s=breath_limit_s,
+        poll_s=0.05,
     )
+    sys.exit(code)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from rle.jobs.queue import Queue
 from rle.jobs.request import JobRequest, MaterializeWork, Versions, new_job_id
 from rle.jobs.state import JobState
 from rle.runs.job_status import JobStatus
-
-DRIVE = Path(__file__).with_name("drive.py")
 
 
 @dataclass(frozen=True)
@@ -120,9 +117,7 @@ class FakeHead:
             driver = self.drivers[job_id]
             driver.stopped = True
         driver.process.send_signal(signal.SIGTERM)
-        try:
-            driver.process.wait(kill_after_s)
-        except subprocess.TimeoutExpired:
+        if driver.process.wait(kill_after_s) is None:
             driver.process.kill()
 
     def kill(self, job_id):
@@ -148,7 +143,7 @@ class FakeHead:
     def ticket(self, job_id):
         return Queue(self.jobs).ticket(job_id)
 
-    def wait_for(self, *job_ids, status=None, timeout_s=60.0):
+    def wait_for(self, *job_ids, status=None, timeout_s=120.0):
         """Wait until the queue has all jobs at `status`, or ended."""
         self.wait_until(
             lambda: all(
@@ -159,7 +154,7 @@ class FakeHead:
             timeout_s=timeout_s,
         )
 
-    def wait_until(self, is_so, *, timeout_s=60.0):
+    def wait_until(self, is_so, *, timeout_s=120.0):
         until = time.monotonic() + timeout_s
         while not is_so():
             assert time.monotonic() < until, self.story()
@@ -205,29 +200,48 @@ class FakeHead:
         (self.engine / "go").touch()
 
     def _start(self, job_id):
-        environment = os.environ | {
-            ENGINE_FOLDER: str(self.engine),
-            "RLE_HOME": str(self.folder / "home"),
-            "PYTHONPATH": str(DRIVE.parents[2]),
-        }
-        with (self.ray.folder / f"{job_id}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    str(DRIVE),
-                    job_id,
-                    str(self.ray.folder),
-                    str(self._breath_limit_s),
-                ],
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.ray.folder,
-            )
-        return FakeDriver(process)
+        environment = {ENGINE_FOLDER: str(self.engine), "RLE_HOME": str(self.folder / "home")}
+        log = self.ray.folder / f"{job_id}.log"
+        args = (job_id, str(self.ray.folder), self._breath_limit_s, environment, str(log))
+        return FakeDriver(Started(FORKS.Process(target=drive, args=args)))
+
+
+FORKS = multiprocessing.get_context("forkserver")
+# A driver takes a second to import what it needs; this way, one for all.
+FORKS.set_forkserver_preload(["rle.jobs.driver", "rle.engines.ray_api", "tests.jobs.drive"])
+
+
+def drive(*args):
+    """Be a driver. Imported here only: the tests' own process needs nothing of it."""
+    from tests.jobs.drive import main
+
+    main(*args)
+
+
+class Started:
+    """A process that runs, with the names that `subprocess` has for everything."""
+
+    def __init__(self, process):
+        self._process = process
+        process.start()
+        self.pid = process.pid
+
+    def poll(self):
+        return self._process.exitcode
+
+    def wait(self, timeout_s=120.0):
+        self._process.join(timeout_s)
+        return self._process.exitcode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
 
 
 @dataclass
 class FakeDriver:
-    process: subprocess.Popen
+    process: Started
     stopped: bool = False

@@ -5,9 +5,8 @@ r"""Submit from a laptop to a cluster that runs already, close the laptop, come 
         --output SHOP.MAIN shop.yaml
     python -m examples.submit_from_laptop --job 3f2c9b1e-5a74-4d0c-9a53-0d9c1f6e2b7a
 
-The first line prints a job id and ends; the work goes on where the cluster is. The second one may
-come hours later: it shows what the job did meanwhile, waits for it, and prints where its
-predictions are.
+The first prints a job id and ends; the work goes on where the cluster is. The second may come hours
+later: it shows what the job did meanwhile, waits for it, and prints where its predictions are.
 """
 
 from __future__ import annotations
@@ -15,13 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import rle
 from rle.sdk.dataset_file import read_dataset
-
-if TYPE_CHECKING:
-    from pydantic import JsonValue
 
 ENGINE = "cluster"
 
@@ -30,10 +25,8 @@ def main() -> None:
     """Submit a job, or come back to one."""
     options = arguments()
     connect(options.address, options.token_variable)
-    if options.job is None:
-        print(submit(options.dataset, options.output))
-    else:
-        print(json.dumps(come_back(options.job)))
+    is_new = options.job is None
+    print(submit(options.dataset, options.output) if is_new else come_back(options.job))
 
 
 def connect(address: str, token_variable: str) -> None:
@@ -46,9 +39,10 @@ def connect(address: str, token_variable: str) -> None:
 def submit(dataset_file: str, output: str) -> str:
     """Queue training and prediction; returns the job's id, which is all that is needed later."""
     dataset = read_dataset(dataset_file)
-    config = rle.TrainerConfig(connector=dataset.connector, device="cpu", n_epochs=2)
+    connector = dataset.connector
+    config = rle.TrainerConfig(connector=connector, device="cpu", n_epochs=2, num_workers=0)
     database, schema = output.split(".")
-    job = rle.Trainer(connector=dataset.connector, config=config, engine=ENGINE).fit_predict(
+    job = rle.Trainer(connector, config, engine=ENGINE).fit_predict(
         dataset=dataset,
         output_alias=f"laptop_{datetime.now(UTC):%Y%m%d_%H%M%S}",
         output_config=rle.OutputConfig.warehouse(database_name=database, schema_name=schema),
@@ -56,11 +50,11 @@ def submit(dataset_file: str, output: str) -> str:
     return job.job_id
 
 
-def come_back(job_id: str) -> dict[str, JsonValue]:
-    """Show what a job did and does until it ends; returns the names of its tables."""
+def come_back(job_id: str) -> str:
+    """Show what a job did and does until it ends; returns the names of its tables, as JSON."""
     job = rle.JobManager(engine=ENGINE).fetch_job(job_id)
     job.stream_logs()
-    return job.export_paths
+    return json.dumps(job.export_paths)
 
 
 def arguments() -> argparse.Namespace:

@@ -171,7 +171,7 @@ def check_nodes(*, timeout_s: float = NODE_TIMEOUT_S) -> list[str]:
 
 
 def _ask_nodes() -> dict[Any, str]:
-    """Start a task on each other node; return the tasks, and the address of the node of each."""
+    """Start a task on each other node; return the tasks, and how the node of each is called."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -190,12 +190,14 @@ def _ask_nodes() -> dict[Any, str]:
     for node in nodes():
         if node["Alive"] and node["NodeID"] != here:
             place = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
-            asked[ask.options(scheduling_strategy=place).remote()] = node["NodeManagerAddress"]
+            # Several nodes may be on one machine, and have one address.
+            named = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+            asked[ask.options(scheduling_strategy=place).remote()] = named
     return asked
 
 
 def _check_same(versions: Mapping[str, str | None]) -> None:
-    """Raise if a node, by its address, has another GNN-RLE than this process, or none (None)."""
+    """Raise if a node, by its name, has another GNN-RLE than this process, or none (None)."""
     ours = Versions.here().rle
     wrong = {node: found for node, found in versions.items() if found != ours}
     if not wrong:

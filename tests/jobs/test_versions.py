@@ -128,3 +128,41 @@ def test_nodes_that_differ_are_all_named() -> None:
 @pytest.mark.usefixtures("ray_local")
 def test_one_node_is_not_asked() -> None:
     assert check_nodes() == []
+
+
+@pytest.mark.cluster
+@pytest.mark.ray
+@pytest.mark.usefixtures("_own_ray")
+def test_a_node_with_another_package_is_found_and_named(tmp_path: Path) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    (tmp_path / "rle").mkdir()
+    (tmp_path / "rle" / "__init__.py").touch()
+    (tmp_path / "rle" / "version.py").write_text('VERSION = "0.0.9"\n')
+    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        cluster.add_node(**node)
+        cluster.wait_for_nodes()
+        ray.init(address=cluster.address, log_to_driver=False)
+        assert check_nodes() == []
+        (late,) = check_nodes(timeout_s=0.0)
+        assert "did not say within 0 s" in late
+        cluster.add_node(**node, env_vars={"PYTHONPATH": str(tmp_path)})
+        cluster.wait_for_nodes()
+        with pytest.raises(JobHandlerError, match=r"\) has 0\.0\.9\.") as caught:
+            check_nodes()
+        assert caught.value.code == "version"
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture
+def _own_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What Ray's workers load comes from their own path, not from this process's folder."""
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("PYTHONBREAKPOINT", "0")  # Ray sets it, and leaves it
+    root = str(Path(versions.__file__).parents[2])
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in (root, "")])

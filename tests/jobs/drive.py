@@ -11,7 +11,7 @@ import time
 
 from rle.jobs.driver import run
 from rle.jobs.layout import engine_folder
-from rle.runs.events import MetricEvent, RunEvent
+from rle.runs.events import MetricEvent, ReportEvent, RunEvent
 from tests.jobs.fake_ray import FakeRay
 
 
@@ -70,6 +70,11 @@ def _child(tell, engine):
     (engine / "child").write_text(str(child.pid))
 
 
+def _chatter(tell, engine):
+    while True:
+        tell(ReportEvent(name="r", text="z" * 10_000))
+
+
 def _exit(tell, engine, code):
     sys.exit(int(code))
 
@@ -87,6 +92,7 @@ ACTIONS = {
     "halt": _halt,
     "native": _native,
     "child": _child,
+    "chatter": _chatter,
     "exit": _exit,
     "run": _run,
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -217,3 +219,27 @@ def test_a_driver_that_waits_is_small(head):
     maps = Path(f"/proc/{pid}/maps").read_text()
     assert not any(f"/{name}/" in maps for name in ("torch", "ray", "numpy", "pyarrow"))
     os.kill(pid, signal.SIGTERM)
+
+
+@pytest.fixture
+def head_on_small_disk(tmp_path):
+    """A head whose engine folder lies on a disk of two megabytes."""
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+    with FakeHead(tmp_path) as head:
+        yield head
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_job_that_fills_the_disk_fails_and_says_so(head_on_small_disk):
+    head = head_on_small_disk
+    job = head.submit("chatter")
+    head.wait_for(job)
+    head.wait_gone(job)
+    assert head.ticket(job).status is head.state(job).status is JobStatus.FAILED
+    assert head.state(job).error.error == "StorageError"
+    assert "Free some space" in head.state(job).error.message
+    assert statuses(head, job) == ["QUEUED", "RUNNING", "FAILED"]

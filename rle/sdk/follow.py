@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RESTART_S = 180.0
 """How long an engine that starts again is waited for, in seconds."""
+SHORTEST_S, LONGEST_S = 0.01, 10.0
+"""Bounds of the time between two tries, in seconds."""
 REDRAW_S = 0.5
 """Least time between two changes of a notebook's bar."""
 _EVENT = b'{"type":"'
@@ -131,9 +133,7 @@ class LogFollower:
                 self._read(view, outage)
                 state = self._engine.jobs.state(self._job_id)
                 if state.status.is_terminal:
-                    self._offset = (
-                        0  # whoever asks for a log that was read to its end, sees it anew
-                    )
+                    self._offset = 0  # the next call shows it anew
                     return state
                 time.sleep(max(retry_delay, 0.05))
             except ConnectionError as error:
@@ -143,12 +143,12 @@ class LogFollower:
         log = self._engine.jobs.follow_log(self._job_id, offset=self._offset)
         try:
             for block in log:
-                if not block:
-                    check_runs(self._engine, self._job_id)
-                    continue
-                show_block(block, view)
-                self._offset += len(block)
                 outage.is_over()
+                if block:
+                    show_block(block, view)
+                    self._offset += len(block)
+                else:
+                    check_runs(self._engine, self._job_id)
         finally:
             if isinstance(log, Generator):
                 log.close()  # it may hold a connection, which Ctrl-C leaves open
@@ -161,16 +161,19 @@ class _Outage:
         for name, value in (("num_retries", num_retries), ("retry_delay", delay_s)):
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise ValidationError(f"{name} must be 0 or more, not {value!r}.")
-        self._engine, self._num_retries, self._delay_s = engine, num_retries, delay_s
-        self.is_over()
+        self._engine, self._num_retries = engine, num_retries
+        self._delay_s = max(delay_s, SHORTEST_S)
+        self._failures, self._since = 0, 0.0
 
     def is_over(self) -> None:
         """Begin anew: the connection is there."""
-        self._failures, self._since = 0, time.monotonic()
+        self._failures = 0
 
     def wait_or_raise(self, error: ConnectionError, view: View) -> None:
         """Wait before the next try; raise `error` with more words where there is none."""
         self._failures += 1
+        if self._failures == 1:
+            self._since = time.monotonic()
         state = self._engine.ask_state()
         may_return = state is EngineState.PENDING and self._num_retries > 0
         waited = time.monotonic() - self._since
@@ -181,7 +184,7 @@ class _Outage:
             ) from error
         if self._failures == 1:
             view.text(f"connection lost, trying again: {error}\n")
-        time.sleep(min(self._delay_s * 2 ** (self._failures - 1), 10.0))
+        time.sleep(min(self._delay_s * 2 ** min(self._failures - 1, 10), LONGEST_S))
 
 
 def show_block(block: bytes, view: View) -> None:

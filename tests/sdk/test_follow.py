@@ -121,6 +121,18 @@ def test_an_engine_that_starts_again_is_waited_for(jobs, capsys):
     assert out.index("one") < out.index("two")
 
 
+def test_a_long_silence_before_a_loss_is_no_outage(jobs, capsys, monkeypatch):
+    now = [0.0]
+    clock = types.SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None)
+    monkeypatch.setattr(follow, "time", clock)
+    monkeypatch.setattr(follow, "check_runs", lambda *_: now.append(now.pop() + 10_000.0))
+    jobs.engine_state = EngineState.PENDING
+    lost = lost_connection()
+    jobs.log_parts = [b"", lost, lost, lost, b"two\n"]
+    _, out = streamed(jobs, running(), completed(), capsys=capsys, num_retries=1)
+    assert "two" in out
+
+
 def test_without_retries_the_first_loss_is_the_last(jobs):
     jobs.engine_state = EngineState.PENDING
     jobs.log_parts = [lost_connection()]

@@ -6,8 +6,8 @@ What differs and matters is an error with code "version"; what differs and does 
   is what one version trained. With `upload_code` the code that travels with the job decides.
 - Python: a warning. Nothing is pickled between a laptop and an engine, so that only code sent
   along can mind, where it uses what an older Python does not know.
-- Ray: a warning. A laptop speaks HTTP to it and need not have it; `check_cluster_ray` says which
-  versions have what we ask for.
+- Ray: a warning. A laptop speaks HTTP to it and need not have it. How old it may be is known to
+  `rle.engines.address`.
 - Between an engine's nodes: an error for GNN-RLE. Python and Ray are compared by Ray as a node
   joins.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from rle import version
-from rle.errors import ConnectionError, JobHandlerError, ValidationError
+from rle.errors import JobHandlerError, ValidationError
 from rle.jobs.request import JobRequest, Versions, Work
 
 if TYPE_CHECKING:
@@ -30,10 +30,6 @@ FORMAT: int = JobRequest.model_fields["format"].default
 """Format of requests that this version reads and writes."""
 KINDS = tuple(work.model_fields["kind"].default for work in get_args(get_args(Work)[0]))
 """Kinds of work that this version knows."""
-OLDEST_RAY = (2, 50)
-"""Oldest Ray that answers all that we ask. Only 2.52 and newer can be made to ask for a token."""
-NEWEST_RAY = (2, 999)
-"""Ray 3 may change the addresses that we ask."""
 NODE_TIMEOUT_S = 60.0
 """How long all nodes together have to answer; the first task on a node starts a process there."""
 
@@ -101,35 +97,6 @@ def check_versions(request: JobRequest) -> list[str]:
             "that of the engine is used."
         )
     return warnings
-
-
-def check_cluster_ray(version: str) -> None:
-    """Check that a cluster's Ray has what we ask of it; costs nothing, for a laptop.
-
-    Args:
-        version: As its dashboard says, such as "2.60.0".
-
-    Raises:
-        ConnectionError: It is too old, too new, or no version.
-    """
-    found = _minor(version)
-    if found is None:
-        raise ConnectionError(
-            f"The cluster says that its Ray is {version!r:.80}, which is no version. Is this the "
-            "address of a Ray dashboard?"
-        )
-    oldest = ".".join(map(str, OLDEST_RAY))
-    if found < OLDEST_RAY:
-        raise ConnectionError(
-            f"The cluster runs Ray {version}, which is too old: GNN-RLE {Versions.here().rle} "
-            f"needs Ray {oldest} or newer. Upgrade Ray there: pip install 'ray>={oldest}'."
-        )
-    if found > NEWEST_RAY:
-        raise ConnectionError(
-            f"The cluster runs Ray {version}, which is newer than GNN-RLE {Versions.here().rle} "
-            f"knows: it works with Ray {oldest} to {NEWEST_RAY[0]}.x. Upgrade gnn-rle, or run Ray "
-            f"{NEWEST_RAY[0]} there."
-        )
 
 
 def check_nodes(*, timeout_s: float = NODE_TIMEOUT_S) -> list[str]:

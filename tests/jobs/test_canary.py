@@ -6,6 +6,7 @@ in the same process of the tests as those, so that two do not start at once.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import tempfile
@@ -119,12 +120,15 @@ class Place:
         return requests.get(access.address + address, headers=token, timeout=30).text
 
     def processes(self) -> Iterator[psutil.Process]:
+        """Yield the keeper, and all processes of Ray."""
+        state = read_state(self.folder)
+        assert state is not None
+        assert state.pid is not None
+        yield psutil.Process(state.pid)
         for process in psutil.process_iter():
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 if process.environ().get(MARK) == str(self.folder):
                     yield process
-            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-                continue
 
 
 @pytest.fixture
@@ -191,8 +195,7 @@ def test_no_secret_leaves_an_engine(
     for name in VARIABLES:
         monkeypatch.delenv(name)
 
-    environments = [process.environ() for process in place.processes()]
-    assert any("SNOWFLAKE_PASSWORD" in found for found in environments)
+    assert all("SNOWFLAKE_PASSWORD" in process.environ() for process in place.processes())
     assert place.run(good) is JobStatus.COMPLETED
     assert place.run(bad) is JobStatus.FAILED
     assert any("login failed" in text for text in place.seen)
@@ -214,6 +217,7 @@ def test_no_secret_leaves_an_engine(
     for where in ("events.jsonl", "state.json", "log.txt", "queue.jsonl", "mlflow.db", "seen: "):
         assert where in told
     assert _finds(place, {"a command": "rle.jobs.keeper\0"})
+    assert _finds(place, {"a command": "gcs_server"})
     assert {limit for process in place.processes() for limit in _core_limit(process)} == {0}
     assert not [path for path in _files(place.home, place.ray_folder) if path.name == "core"]
 

@@ -9,13 +9,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from rle.engines.address import OLDEST_RAY
 from rle.jobs import failures, layout
 from rle.jobs.alive import BREATH_LIMIT_S
 from rle.jobs.queue import Entry
 from rle.jobs.request import JobRequest, Work
 from rle.jobs.state import JobState
 from rle.jobs.submission import STOP_WAIT_S, entrypoint
-from rle.jobs.versions import FORMAT, KINDS, OLDEST_RAY, read_request
+from rle.jobs.versions import FORMAT, KINDS, read_request
 from rle.runs.events import AnyEvent, parse_event
 from rle.runs.job_status import JobStatus
 from rle.runs.redact import redact

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rle.errors import ConnectionError, JobHandlerError
+from rle.errors import JobHandlerError
 from rle.jobs import versions
 from rle.jobs.request import JobRequest, MaterializeWork, Versions, new_job_id
-from rle.jobs.versions import check_cluster_ray, check_nodes, check_versions, read_request
+from rle.jobs.versions import check_nodes, check_versions, read_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,22 +96,6 @@ def test_a_request_that_cannot_be_read_is_refused_in_words(text: str, code: str,
     assert caught.value.code == code
     assert says in str(caught.value)
     assert len(str(caught.value)) < 1000
-
-
-@pytest.mark.parametrize("version", ["2.50.0", "2.60.0", "2.101.1", "2.61.0rc1", "2.60.0.dev0"])
-def test_a_ray_that_fits(version: str) -> None:
-    check_cluster_ray(version)
-
-
-@pytest.mark.parametrize(
-    ("version", "says"),
-    [("2.9.3", "too old"), ("1.13.0", "too old"), ("3.0.0", "newer than"), ("", "no version"),
-     ("nginx", "no version")],
-)  # fmt: skip
-def test_a_ray_that_does_not_fit_is_named(version: str, says: str) -> None:
-    with pytest.raises(ConnectionError, match=says) as caught:
-        check_cluster_ray(version)
-    assert version in str(caught.value)
 
 
 def test_nodes_that_differ_are_all_named() -> None:

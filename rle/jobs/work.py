@@ -62,16 +62,6 @@ SUMMARY = (
 Work = TypeVar("Work")
 
 
-def preload(request: JobRequest) -> None:
-    """Import what the request's handler needs, which takes seconds, before it is its turn."""
-    from rle.runs.tracking import default_uri, warm_up
-
-    warm_up(default_uri())
-    if _num_workers(request):
-        import ray.data
-        import ray.train.torch  # noqa: F401
-
-
 def train(request: JobRequest, folder: Path, tell: OnEvent) -> Result:
     """Train; see `rle.pipeline.fit`."""
     from rle.pipeline import fit
@@ -214,11 +204,6 @@ def _work(request: JobRequest, cls: type[Work]) -> Work:
 def _fields(output: OutputRequest) -> dict[str, Any]:
     """Return a request as the keyword arguments of `rle.pipeline`."""
     return {name: getattr(output, name) for name in type(output).model_fields}
-
-
-def _num_workers(request: JobRequest) -> int:
-    config = getattr(request.work, "config", None)
-    return 0 if config is None else int(config.num_workers)
 
 
 def _check_nodes(config: TrainerConfig, tell: OnEvent) -> None:

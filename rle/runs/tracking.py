@@ -126,11 +126,6 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def warm_up(uri: str) -> None:
-    """Import what tracking at `uri` needs, which takes seconds, and open its database."""
-    connect(uri).search_experiments(max_results=1)
-
-
 def _as_mlflow(event: MetricEvent) -> Metric:
     from mlflow.entities import Metric
 

@@ -114,8 +114,8 @@ POLICY = SNOW + (
 START = """ray.train.v2._internal.exceptions.WorkerGroupStartupTimeoutError: The worker group \
 startup timed out after 30.0 seconds waiting for 4 workers. Potential causes include: (1) \
 temporary insufficient cluster resources while waiting for autoscaling (ignore this warning \
-in this case), (2) infeasible resource request where the provided `ScalingConfig` cannot be satisfied), and (3) \
-transient network issues."""
+in this case), (2) infeasible resource request where the provided `ScalingConfig` cannot be \
+satisfied), and (3) transient network issues."""
 MISMATCH = """RuntimeError: Version mismatch: The cluster was started with:
     Ray: 2.60.0
     Python: 3.11.7

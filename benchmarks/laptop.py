@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def main() -> None:
     way, engine, job_id, dataset = sys.argv[1:]
     seconds = watch(engine, job_id, dataset) if way == "rle" else watch_with_ray(engine, job_id)
     sys.stdout.flush()
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: its peak begins at that of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    peak_mb = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     sys.stderr.write("\n" + json.dumps({"seconds": seconds, "peak_mb": peak_mb}) + "\n")
 
 

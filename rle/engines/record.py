@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +28,14 @@ def check_engine_name(name: object) -> str:
             f"not {name!r:.100}."
         )
     return name
+
+
+def user_name() -> str:
+    """Return who runs this process; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 class EngineState(StrEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import platform
 import re
 import socket
@@ -13,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, field_validator
 
+from rle.engines.record import user_name
 from rle.errors import ValidationError
 from rle.spec.config import TrainerConfig
 from rle.spec.dataset import DatasetSpec
@@ -143,7 +143,7 @@ class JobRequest(Value):
     """Whether the laptop's own package travels beside; else the engine's installed one runs."""
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     """By the laptop's clock, UTC. The queue goes by the engine's clock alone."""
-    created_by: str = Field(default_factory=getpass.getuser)
+    created_by: str = Field(default_factory=user_name)
     """User name on the laptop."""
     created_on: str = Field(default_factory=socket.gethostname)
     """Host name of the laptop."""

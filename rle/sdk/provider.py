@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import secrets
@@ -19,6 +18,7 @@ from rle.engines.record import (
     EngineState,
     TokenSource,
     check_engine_name,
+    user_name,
 )
 from rle.engines.store import EngineStore
 from rle.errors import UnknownNameError, ValidationError
@@ -142,7 +142,7 @@ class Provider:
             settings=_settings(settings),
             address=address,
             token=_token_source(kind, token_variable, token_path),
-            created_by=_user(),
+            created_by=user_name(),
             created_on=now,
             updated_on=now,
         )
@@ -258,10 +258,3 @@ def _check_timeout(timeout_s: float) -> None:
     is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
     if not is_number or not timeout_s >= 0:
         raise ValidationError(f"timeout_s must be seconds, 0 or more, not {timeout_s!r:.100}.")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have no name
-        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rle.engines.local import LocalBackend
-from rle.engines.record import EngineRecord, EngineSettings, EngineState
+from rle.engines.record import EngineRecord, EngineSettings, EngineState, user_name
 from rle.engines.store import EngineStore
 from rle.errors import ConnectionError
 
@@ -34,7 +33,7 @@ def start_engine(home: Path, name: str, **settings: Any) -> EngineRecord:
         backend="local",
         size="HIGHMEM_X64_S",
         settings=EngineSettings(**settings),
-        created_by=getpass.getuser(),
+        created_by=user_name(),
         created_on=now,
         updated_on=now,
     )

@@ -21,13 +21,23 @@ def parse(source: str, *, example: str) -> tuple[str, str, str]:
     Raises:
         ValidationError: The name does not have three parts.
     """
+    database, schema, table = (_unquote(part) for part in split(source, example=example))
+    return database, schema, table
+
+
+def split(source: str, *, example: str) -> tuple[str, str, str]:
+    """Split a full name as `parse` does, but leave quotes on: who folds case must see them.
+
+    Raises:
+        ValidationError: The name does not have three parts.
+    """
     match = _NAME.fullmatch(source)
     if match is None or "\0" in source:
         raise ValidationError(
             f"Table name {source!r} must have the form DB.SCHEMA.TABLE, such as {example}. "
             'A part with dots in it goes in double quotes: DB.SCHEMA."odd.name".'
         )
-    database, schema, table = (_unquote(part) for part in match.groups())
+    database, schema, table = match.groups()
     return database, schema, table
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, JsonValue
 
 from rle.connectors import engine_link
-from rle.errors import PermissionError
+from rle.connectors.keys import TableKeys
+from rle.connectors.names import join, parse, parse_schema
+from rle.errors import PermissionError, UnknownNameError
 from rle.values import Value
 
 if TYPE_CHECKING:
@@ -125,6 +127,35 @@ class Connector(Value, ABC):
     @abstractmethod
     def exists(self, source: str) -> bool:
         """Whether there is a source of this name."""
+
+    def sources_in(self, schema: str) -> list[str]:
+        """Return the names of all tables and views of one schema, sorted.
+
+        Args:
+            schema: DB.SCHEMA, with double quotes where a part has dots.
+
+        Raises:
+            ValidationError: The name does not have two parts.
+            UnknownNameError: There is no such schema, or nothing in it.
+        """
+        wanted = parse_schema(schema)
+        by_schema: dict[tuple[str, str], list[str]] = {}
+        for source in self.sources():
+            database, name, _ = parse(source, example="DB.SCHEMA.TABLE")
+            by_schema.setdefault((database, name), []).append(source)
+        for parts, sources in by_schema.items():
+            if [p.casefold() for p in parts] == [p.casefold() for p in wanted]:
+                return sorted(sources)
+        known = [join(*parts, "x").removesuffix(".x") for parts in by_schema]
+        raise UnknownNameError("schema with tables", schema, known)
+
+    def table_keys(self, source: str) -> TableKeys:
+        """Return the keys that are declared for a source; none where the place knows no keys.
+
+        Raises:
+            UnknownNameError: There is no such source.
+        """
+        return TableKeys()
 
     def check_access(self) -> tuple[str, ...]:
         """Check, before a job is made, that the place of the tables is open to this user.

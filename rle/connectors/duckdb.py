@@ -15,12 +15,15 @@ from rle.connectors import duckdb_sql as sql
 from rle.connectors.arrow import project, spread, take_runs
 from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector, NewTable
 from rle.connectors.duckdb_file import check_file, open_file
+from rle.connectors.duckdb_keys import declared_keys
 from rle.connectors.names import join, parse
 from rle.connectors.staging import pour
 from rle.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from rle.connectors.keys import TableKeys
 
 
 def _absolute(path: Any) -> Any:
@@ -125,6 +128,12 @@ class DuckDBConnector(Connector, CanWrite):
             return False
         with self._open() as con:
             return sql.find_table(con, schema, table) is not None
+
+    def table_keys(self, source: str) -> TableKeys:
+        """Return the keys that are declared for a table; see `Connector.table_keys`."""
+        schema, table = self._own_part(source)
+        with self._find(source) as (con, _):
+            return declared_keys(con, schema, table, name=lambda s, t: join(self.stem, s, t))
 
     def check_access(self) -> tuple[str, ...]:
         """Check that the file can be opened and read; see `Connector.check_access`."""

@@ -9,6 +9,7 @@ from rle.errors import ValidationError
 # A part is quoted, quotes inside it doubled, or it is plain: no dots, and no quote at its start.
 _PART = r'(?:"(?:[^"]|"")+"|[^."][^.]*)'
 _NAME = re.compile(rf"({_PART})\.({_PART})\.({_PART})")
+_SCHEMA = re.compile(rf"({_PART})\.({_PART})")
 
 
 def parse(source: str, *, example: str) -> tuple[str, str, str]:
@@ -39,6 +40,25 @@ def split(source: str, *, example: str) -> tuple[str, str, str]:
         )
     database, schema, table = match.groups()
     return database, schema, table
+
+
+def parse_schema(schema: str) -> tuple[str, str]:
+    """Split the name of a schema into database and schema.
+
+    Args:
+        schema: Such as SHOP.MAIN or SHOP."odd.schema".
+
+    Raises:
+        ValidationError: The name does not have two parts.
+    """
+    match = _SCHEMA.fullmatch(schema)
+    if match is None or "\0" in schema:
+        raise ValidationError(
+            f"Schema name {schema!r} must have the form DB.SCHEMA, such as SHOP.MAIN. "
+            'A part with dots in it goes in double quotes: DB."odd.schema".'
+        )
+    database, name = (_unquote(part) for part in match.groups())
+    return database, name
 
 
 def join(database: str, schema: str, table: str) -> str:

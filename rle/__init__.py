@@ -10,6 +10,8 @@ from rle.version import VERSION
 if TYPE_CHECKING:
     from rle.connectors.duckdb import DuckDBConnector
     from rle.connectors.local import LocalConnector
+    from rle.connectors.snowflake import SnowflakeConnector, SnowflakeConnectorDirectAccess
+    from rle.connectors.snowflake_settings import SnowflakeSettings
     from rle.errors import (
         ConnectionError,
         InternalError,
@@ -59,6 +61,9 @@ __all__ = [
     "NodeTask",
     "OutputConfig",
     "Provider",
+    "SnowflakeConnector",
+    "SnowflakeConnectorDirectAccess",
+    "SnowflakeSettings",
     "Task",
     "TaskType",
     "Trainer",
@@ -91,6 +96,9 @@ _HOMES = {
     "NodeTask": "rle.spec.task_handle",
     "OutputConfig": "rle.spec.output",
     "Provider": "rle.sdk.provider",
+    "SnowflakeConnector": "rle.connectors.snowflake",
+    "SnowflakeConnectorDirectAccess": "rle.connectors.snowflake",
+    "SnowflakeSettings": "rle.connectors.snowflake_settings",
     "Task": "rle.spec.task_handle",
     "TaskType": "rle.values",
     "Trainer": "rle.sdk.trainer",

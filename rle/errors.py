@@ -3,6 +3,7 @@
 RLEError
 ├── ValidationError (ValueError)        a spec, a config or a table is wrong; nothing has run yet
 │   ├── UnknownNameError                a table, column, field or option that is not there
+│   │   └── NotSeenError (PermissionError)   it is not there, or closed to us; nobody says which
 │   ├── DatasetMismatchError            a dataset is not the one that a model was trained on
 │   ├── RoleKeyError (KeyError)         a role (key, link) is removed from a column that lacks it
 │   ├── FixedRoleError (AttributeError) a column is removed that a task cannot be without
@@ -119,6 +120,27 @@ class ConnectionError(RLEError, builtins.ConnectionError):
 
 class PermissionError(RLEError, builtins.PermissionError):
     """A source or an output place exists but is closed to this user."""
+
+
+class NotSeenError(UnknownNameError, PermissionError):
+    """A table, schema or the like that is not there, or is closed to us: nobody says which.
+
+    Args:
+        what: What kind of thing was named.
+        name: The name that is not seen.
+        known: The names that are, as far as they were looked for.
+        way_out: What to do if the name is right.
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str], way_out: str) -> None:
+        # Not through the bases: OSError, which is one of them, takes some arguments for a number.
+        self.args = (what, name, tuple(sorted(map(str, known))), way_out)
+
+    def __str__(self) -> str:
+        what, name, known, way_out = self.args
+        if known:
+            return f"{UnknownNameError(what, name, known)} {way_out}"
+        return f"There is no {what} named {name!r}, or it is closed to this role. {way_out}"
 
 
 class ModelManagerError(RLEError):

@@ -82,24 +82,11 @@ class Credentials(Value):
     @field_validator("auth_method", mode="before")
     @classmethod
     def _fold_method(cls, value: object) -> object:
-        name = value.strip().lower() if isinstance(value, str) else value
-        if name not in [method.value for method in AuthMethod]:
-            known = ", ".join(repr(method.value) for method in AuthMethod)
-            raise ValidationError(f"auth_method must be one of {known}, not {value!r:.100}.")
-        return name
+        return fold_method(value)
 
     @model_validator(mode="after")
     def _check_complete(self) -> Self:
-        missing = [name for name in _NEEDED[self.auth_method] if not getattr(self, name)]
-        if self.host and "account" in missing:
-            missing.remove("account")  # the address says which account is meant
-        if missing:
-            needed = " and ".join(_NEEDED[self.auth_method])
-            verb = "is" if len(missing) == 1 else "are"
-            raise ValidationError(
-                f"auth_method={self.auth_method.value!r} needs {needed}; {' and '.join(missing)} "
-                f"{verb} missing or empty (an environment variable that is not set reads as None)."
-            )
+        check_complete(self.auth_method, {name: getattr(self, name) for name in KEYS})
         return self
 
     def model_post_init(self, context: Any, /) -> None:
@@ -159,6 +146,41 @@ class Credentials(Value):
 
 KEYS = tuple(Credentials.model_fields)
 """Every keyword there is."""
+
+
+def fold_method(value: object) -> object:
+    """Return the name of a method, which may be given in any case.
+
+    Raises:
+        ValidationError: There is no such method.
+    """
+    name = value.strip().lower() if isinstance(value, str) else value
+    if name not in [method.value for method in AuthMethod]:
+        known = ", ".join(repr(method.value) for method in AuthMethod)
+        raise ValidationError(f"auth_method must be one of {known}, not {value!r:.100}.")
+    return name
+
+
+def check_complete(method: AuthMethod, given: Mapping[str, object]) -> None:
+    """Check that everything is there that a method needs.
+
+    Args:
+        method: How one signs in.
+        given: What there is, by keyword; only whether it is there is looked at.
+
+    Raises:
+        ValidationError: Something is missing; names it.
+    """
+    missing = [name for name in _NEEDED[method] if not given.get(name)]
+    if given.get("host") and "account" in missing:
+        missing.remove("account")  # the address says which account is meant
+    if missing:
+        needed = " and ".join(_NEEDED[method])
+        verb = "is" if len(missing) == 1 else "are"
+        raise ValidationError(
+            f"auth_method={method.value!r} needs {needed}; {' and '.join(missing)} {verb} missing "
+            "or empty (an environment variable that is not set reads as None)."
+        )
 
 
 def _wrapped(name: str, value: object) -> object:

@@ -1,0 +1,90 @@
+"""What is there in an account and open to a role: cheap questions, asked before any work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from rle.connectors import snowflake_names as names
+from rle.connectors.snowflake_session import session
+from rle.errors import PermissionError, UnknownNameError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rle.connectors.snowflake import SnowflakeConnector
+    from rle.connectors.snowflake_names import TableName
+    from rle.connectors.snowflake_session import Session
+
+MAX_SOURCES = 10_000
+"""Names that `sources` returns at most: what one SHOW returns."""
+
+_OF_THE_SYSTEM = frozenset({"SNOWFLAKE", "SNOWFLAKE_SAMPLE_DATA"})
+
+
+def sources(connector: SnowflakeConnector) -> list[str]:
+    """Return the full names of tables and views that the role can see, sorted."""
+    with session(connector, doing="listing tables") as opened:
+        rows = opened.rows(f"SHOW OBJECTS IN ACCOUNT LIMIT {MAX_SOURCES}")
+    return sorted(set(_full_names(rows)))
+
+
+def _full_names(rows: list[dict[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        database, schema = row.get("database_name"), row.get("schema_name")
+        is_own = database and database not in _OF_THE_SYSTEM and schema != "INFORMATION_SCHEMA"
+        if is_own and row.get("kind") in ("TABLE", "VIEW", "MATERIALIZED VIEW", "DYNAMIC TABLE"):
+            yield str(names.TableName(database, schema, row["name"]))
+
+
+def exists(connector: SnowflakeConnector, name: TableName) -> bool:
+    """Whether the role can see a table or view of this name."""
+    with session(connector, doing=f"looking for {name}", table=name) as opened:
+        return _is_there(opened, name)
+
+
+def _is_there(opened: Session, name: TableName) -> bool:
+    try:
+        opened.execute(f"DESCRIBE TABLE {name.sql}")
+    except (UnknownNameError, PermissionError):
+        return False
+    return True
+
+
+def probe(connector: SnowflakeConnector, name: TableName) -> None:
+    """Check that the role may select from a table or view, without reading a row."""
+    with session(connector, doing=f"reading {name}", table=name) as opened:
+        opened.execute(f"SELECT 1 FROM {name.sql} LIMIT 0")  # noqa: S608 - the name is quoted
+
+
+def check_access(connector: SnowflakeConnector) -> tuple[str, ...]:
+    """Sign in, and see that the warehouse is there; see `Connector.check_access`."""
+    with session(connector, doing="signing in") as opened:
+        opened.execute("SELECT 1")
+        warehouse = opened.current_warehouse
+    if warehouse is None:
+        return ("No warehouse is set, and the user has no default one: queries may be refused.",)
+    return ()
+
+
+def address(endpoint_url: str) -> dict[str, Any]:
+    """Return host, port and protocol of a URL.
+
+    Raises:
+        ValidationError: It is no address of a server, or it holds a password.
+    """
+    wrong = ValidationError(
+        "endpoint_url must be the address of a server and nothing more, such as "
+        "https://myorg-myaccount.snowflakecomputing.com."
+    )
+    try:
+        parts = urlsplit(endpoint_url if "://" in endpoint_url else f"https://{endpoint_url}")
+        port = parts.port
+    except (ValueError, TypeError, AttributeError):
+        raise wrong from None
+    is_plain = parts.hostname and parts.path in ("", "/") and not parts.query
+    is_plain = is_plain and "@" not in parts.netloc
+    if parts.scheme not in ("https", "http") or not is_plain:
+        raise wrong
+    found = {"host": parts.hostname, "port": port, "protocol": parts.scheme}
+    return {key: value for key, value in found.items() if value is not None}

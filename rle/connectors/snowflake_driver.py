@@ -1,0 +1,193 @@
+"""Snowflake's driver, of generation 4 or 5: loaded when it is needed, told to be quiet."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import json
+import logging
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from rle.connectors.credentials import AuthMethod
+from rle.errors import ValidationError
+from rle.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rle.connectors.snowflake_settings import SnowflakeSettings
+
+PATIENCE_S = 10
+"""How long a close may take, in seconds; the server ends a session by itself."""
+
+
+@cache
+def load() -> Any:
+    """Import the driver.
+
+    Raises:
+        ValidationError: It is not installed; the message has the pip line.
+    """
+    try:
+        module = importlib.import_module("snowflake.connector")
+    except ModuleNotFoundError as error:
+        raise ValidationError(
+            f"Snowflake needs the package 'snowflake-connector-python' ({error.name!r} is not "
+            "there). Install it with: pip install 'gnn-rle[snowflake]'."
+        ) from error
+    log = logging.getLogger("snowflake")
+    if log.level == logging.NOTSET:
+        # It logs what it raises, with the statement; whoever wants to see it sets a level.
+        log.setLevel(logging.CRITICAL)
+    return module
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Return the classes of what the driver raises."""
+    return (load().errors.Error,)
+
+
+def generation() -> int:
+    """Return 4 or 5: the first part of the driver's version."""
+    return int(str(load().__version__).partition(".")[0])
+
+
+def connect(settings: SnowflakeSettings, *, keep_alive: bool) -> Any:
+    """Open a session, with the secrets as they are now; a notebook's own one is only taken.
+
+    Args:
+        settings: Who signs in, and how.
+        keep_alive: Whether the session is called from time to time, however long nothing is asked.
+
+    Raises:
+        snowflake.connector.errors.Error: Snowflake refuses, or does not answer.
+        ValidationError: A secret is not where it should be, or the driver is not installed.
+    """
+    if settings.auth_method is AuthMethod.ACTIVE_SESSION and settings.connection_name is None:
+        return _active_connection()
+    module = load()
+    arguments = _sign_in(settings) | {
+        "login_timeout": settings.login_timeout_s,
+        "application": "gnn_rle",
+        "autocommit": True,
+        "paramstyle": "qmark",
+        "arrow_number_to_decimal": True,
+        "client_session_keep_alive": keep_alive,
+        "validate_default_parameters": True,
+        "session_parameters": session_parameters(settings),
+    }
+    connection = module.connect(**arguments, **_of_generation(settings))
+    if generation() < 5:
+        _limit_retries(connection, settings.network_timeout_s)
+    return connection
+
+
+def session_parameters(settings: SnowflakeSettings) -> dict[str, Any]:
+    """Return what a session is told about itself: its tag, its clock and its patience."""
+    found: dict[str, Any] = {
+        "QUERY_TAG": query_tag(settings),
+        "TIMEZONE": "UTC",
+        "CLIENT_TELEMETRY_ENABLED": False,
+    }
+    if settings.statement_timeout_s:
+        found["STATEMENT_TIMEOUT_IN_SECONDS"] = settings.statement_timeout_s
+    return found
+
+
+def query_tag(settings: SnowflakeSettings) -> str:
+    """Return the QUERY_TAG of every statement, as JSON, by which an account's history is read."""
+    tag = {"app": "gnn-rle", "version": VERSION}
+    if settings.query_tag is not None:
+        tag["tag"] = settings.query_tag
+    return json.dumps(tag, ensure_ascii=False)
+
+
+def execute(connection: Any, sql: str, params: Sequence[Any]) -> Any:
+    """Run a statement in a cursor of its own and return that; `?` stands for a value."""
+    cursor = connection.cursor()
+    cursor.execute(sql, tuple(params) or None, _force_qmark_paramstyle=True)
+    return cursor
+
+
+def close(connection: Any) -> None:
+    """End a session, unless it is a notebook's own."""
+    if not getattr(connection, "_rle_is_borrowed", False):
+        connection.close(retry=False)
+
+
+def disown(connection: Any) -> None:
+    """Keep a driver from ending, in this process, a session that another process uses."""
+    connection.auto_cleanup = False
+    for name in ("_close_at_exit", "_close_at_process_exit"):
+        if hasattr(connection, name):
+            atexit.unregister(getattr(connection, name))
+
+
+def _sign_in(settings: SnowflakeSettings) -> dict[str, Any]:
+    where = ("account", "user", "host", "port", "protocol", "warehouse", "role")
+    plain = {name: getattr(settings, name) for name in where if getattr(settings, name)}
+    if settings.connection_name is not None:
+        return plain | {"connection_name": settings.connection_name}
+    if "account" not in plain:
+        plain["account"] = str(settings.host).partition(".")[0]
+    return plain | settings.credentials().connect_arguments()
+
+
+def _of_generation(settings: SnowflakeSettings) -> dict[str, Any]:
+    if generation() < 5:
+        return {
+            # Else the first sign-in asks three clouds whether this machine is theirs.
+            "platform_detection_timeout_seconds": 0.0,
+            "log_imported_packages_in_telemetry": False,
+        }
+    return {
+        "query_timeout": settings.statement_timeout_s,
+        "request_timeout": settings.network_timeout_s,
+        "retry_max_attempts": 4,
+        "retry_backoff_cap_ms": max(250, settings.network_timeout_s * 1000 // 4),
+        "enable_server_session_keep_alive_auto_detection": False,
+        "server_session_keep_alive": False,
+        "logout_max_attempts": 1,
+        "logout_total_timeout_seconds": PATIENCE_S,
+        "auto_cleanup": False,
+        "client_store_temporary_credential": settings.auth_method is AuthMethod.BROWSER,
+    }
+
+
+def _limit_retries(connection: Any, seconds: int) -> None:
+    """Let a request that fails be tried again for so long.
+
+    The driver has one setting for this and for cancelling statements that take longer, and without
+    it a statement that the server cannot digest is sent again for ever.
+    """
+    rest = connection.rest
+    fetch = rest.fetch
+
+    def fetch_briefly(*args: Any, **kwargs: Any) -> Any:
+        return fetch(*args, **kwargs | {"timeout": seconds})
+
+    rest.fetch = fetch_briefly
+
+
+def _active_connection() -> Any:
+    """Return the connection of the notebook or the stored procedure that this runs in.
+
+    Raises:
+        ValidationError: There is no such session.
+    """
+    try:
+        context = importlib.import_module("snowflake.snowpark.context")
+        session = context.get_active_session()
+    except ModuleNotFoundError as error:
+        raise ValidationError(
+            "auth_method='active_session' needs the package 'snowflake-snowpark-python', which "
+            "Snowflake's notebooks have. Elsewhere use another method; jobs on an engine always do."
+        ) from error
+    except Exception as error:  # noqa: BLE001 - the package's own classes; the text says why
+        raise ValidationError(
+            f"auth_method='active_session' found no session that is active here: {error}"
+        ) from None
+    connection = session.connection
+    connection._rle_is_borrowed = True  # noqa: SLF001 - ours, so that it is never closed
+    return connection

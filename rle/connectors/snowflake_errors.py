@@ -1,0 +1,329 @@
+"""What Snowflake says when it refuses, what it means and what helps: one table of it all."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rle.connectors import snowflake_remedies as remedies
+from rle.errors import (
+    ConnectionError,
+    DataError,
+    NotSeenError,
+    OutputExistsError,
+    PermissionError,
+    RLEError,
+    ValidationError,
+)
+
+if TYPE_CHECKING:
+    from rle.connectors.snowflake_remedies import Where
+
+Advice = str | Callable[[re.Match[str], "Where"], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One cause of failure: how it shows, what it means, what to do."""
+
+    name: str
+    """Short and stable, such as "privilege"."""
+    means: str
+    """What happened, in a sentence or two."""
+    advice: Advice
+    """What to do: a setting to turn, a statement to run."""
+    pattern: str
+    """Regular expression, looked for anywhere in what was said, its code before it."""
+    error: type[RLEError] = ConnectionError
+    """What is raised."""
+    rank: int = 0
+    """Of several that fit, the highest counts."""
+    is_expired: bool = False
+    """Whether signing in again, with what is in the variable or the file now, may help."""
+    is_passing: bool = False
+    """Whether it may be gone in a moment, and the server has done nothing."""
+    compiled: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "compiled", re.compile(self.pattern))
+
+    def advise(self, found: re.Match[str], where: Where) -> str:
+        """Return what to do about this one."""
+        return self.advice if isinstance(self.advice, str) else self.advice(found, where)
+
+
+_NO_WAREHOUSE = (
+    "Give the connector a warehouse that exists, and ask an administrator to run: GRANT USAGE, "
+    "OPERATE ON WAREHOUSE {warehouse} TO ROLE {role};"
+)
+
+FAILURES = (
+    Failure(
+        "privilege",
+        means="Snowflake knows the object, and the role may not do this with it.",
+        advice=remedies.grant_privilege,
+        pattern=r"Insufficient privileges to operate on (?P<kind>[\w ]+?) '(?P<name>[^'\n]+)'",
+        error=PermissionError,
+        rank=1,
+    ),
+    Failure(
+        "unseen",
+        means="Snowflake has no such object, or the role may not see it; it does not say which.",
+        advice=remedies.grant_sight,
+        pattern=r"(?P<kind>Database|Schema|Table|View|Object|Stage) '(?P<name>[^'\n]+)' "
+        r"does not exist or not authorized|\b0020[04]3\b",
+        error=NotSeenError,
+    ),
+    Failure(
+        "broken_view",
+        means="The view is there, and a table that it reads is not, or its owner may not see it.",
+        advice="Repair the view (SELECT GET_DDL('VIEW', '...') shows it), or use another source.",
+        pattern=r"Failure during expansion of view '(?P<view>[^'\n]+)'",
+        error=DataError,
+        rank=2,
+    ),
+    Failure(
+        "warehouse",
+        means="Snowflake has no warehouse to run the query on.",
+        advice=lambda _, where: _NO_WAREHOUSE.format(
+            warehouse=where.warehouse or "<warehouse>", role=where.role or "<role>"
+        ),
+        pattern=r"No active warehouse selected in the current session"
+        r"|[Rr]equested warehouse does not exist or not authorized"
+        r"|Warehouse '[^'\n]+' does not exist or not authorized",
+        rank=1,
+    ),
+    Failure(
+        "warehouse_quota",
+        means="The warehouse is suspended, and a resource monitor keeps it so: its credits are "
+        "used up.",
+        advice="Ask an administrator to raise the monitor's quota, wait until it begins anew, or "
+        "use another warehouse.",
+        pattern=r"cannot be resumed because resource monitor|\b090073\b",
+        rank=2,
+    ),
+    Failure(
+        "warehouse_suspended",
+        means="The warehouse is suspended and did not resume by itself.",
+        advice=lambda _, where: (
+            "Ask an administrator to run: ALTER WAREHOUSE {0} SET AUTO_RESUME = TRUE; GRANT USAGE, "
+            "OPERATE ON WAREHOUSE {0} TO ROLE {1}; or resume it: ALTER WAREHOUSE {0} RESUME;"
+        ).format(where.warehouse or "<warehouse>", where.role or "<role>"),
+        pattern=r"[Ww]arehouse '?[^'\n]*'? (?:is|was|has been) suspended|\b000607\b",
+        rank=1,
+    ),
+    Failure(
+        "role",
+        means="The user has no such role.",
+        advice=lambda _, where: (
+            f"Check the role's name, or ask an administrator to run: GRANT ROLE "
+            f"{where.role or '<role>'} TO USER {where.user or '<user>'};"
+        ),
+        pattern=r"\b390189\b|Role '[^'\n]+' specified in the connect string"
+        r"|[Rr]equested role .{0,200}is not (?:assigned|listed)",
+        error=PermissionError,
+        rank=3,
+    ),
+    Failure(
+        "key",
+        means="Snowflake refuses the signed key: it is not the user's, or the clock is wrong.",
+        advice="Check user, account and key belong together: DESCRIBE USER <user> must show the "
+        "key's fingerprint as RSA_PUBLIC_KEY_FP; set it with ALTER USER <user> SET "
+        "RSA_PUBLIC_KEY='...'. The clock of the machine may be a minute off at most (`date -u`).",
+        pattern=r"\b(?:390144|39430\d)\b|JWT token is invalid",
+        rank=2,
+    ),
+    Failure(
+        "token",
+        means="Snowflake refuses the token: it has expired, was revoked, or is not for this user.",
+        advice="Get a new one, put it where the connector reads it on the engine (the variable or "
+        "the file that it names), start the engine again if it is a variable, and submit again.",
+        pattern=r"\b(?:390195|390303|390318|39440\d)\b|OAuth access token expired"
+        r"|Invalid OAuth access token|Programmatic access token is invalid",
+        rank=1,
+        is_expired=True,
+    ),
+    Failure(
+        "session",
+        means="Snowflake has ended the session, as it does after some hours without a call.",
+        advice="Do it again: the next call signs in anew.",
+        pattern=r"\b(?:390104|39011[0-5])\b|Authentication token has expired"
+        r"|Session no longer exists|must login again|session has expired",
+        is_expired=True,
+    ),
+    Failure(
+        "locked",
+        means="Snowflake has locked the user, after too many wrong passwords or by hand.",
+        advice="Wait 15 minutes, or ask an administrator to run: ALTER USER <user> SET "
+        "MINS_TO_UNLOCK = 0; (DISABLED = FALSE where it was disabled). Check the password before "
+        "trying again: every wrong one counts.",
+        pattern=r"temporarily locked|[Uu]ser access disabled|\b39010[12]\b|account is disabled",
+        rank=3,
+    ),
+    Failure(
+        "second_factor",
+        means="Snowflake wants a second factor for this user, and a program has none.",
+        advice="Use auth_method='key_pair', or 'oauth' with a programmatic access token; a user "
+        "of TYPE = SERVICE needs no second factor with either.",
+        pattern=r"\b(?:390127|39450\d)\b|[Mm]ulti-factor authentication is required"
+        r"|MFA .{0,40}is required|Duo Security authentication",
+        rank=3,
+    ),
+    Failure(
+        "password",
+        means="Snowflake refuses the user name or the password.",
+        advice="Check account, user and password where the engine reads them: the variables are "
+        "those of the machine where the engine was started, at that time. After several wrong "
+        "ones a user is locked for 15 minutes.",
+        pattern=r"\b390100\b|Incorrect username or password (?:was )?specified"
+        r"|password has expired|\b390140\b",
+    ),
+    Failure(
+        "network_policy",
+        means="Snowflake's network policy keeps this machine out.",
+        advice="Ask an administrator to allow the engine's address; SELECT CURRENT_IP_ADDRESS() "
+        "names that of whoever asks.",
+        pattern=r"\b39042[02]\b|IP(?:/Token)? [\d./]* ?is not allowed to access Snowflake",
+        rank=3,
+    ),
+    Failure(
+        "connection_limit",
+        means="Snowflake has as many sessions or queries of this user as it allows.",
+        advice="Submit again later, or let fewer workers read at a time "
+        "(TrainerConfig.num_workers).",
+        pattern=r"(?i)too many (?:concurrent )?(?:sessions|connections|requests)|\b429\b"
+        r"|(?:sessions?|connections?|queued queries) .{0,40}\blimit\b.{0,40}(?:exceed|reach)"
+        r"|exceed\w* .{0,60}(?:sessions?|connections?) limit",
+        rank=1,
+        is_passing=True,
+    ),
+    Failure(
+        "statement_timeout",
+        means="The statement took longer than it may, and was cancelled.",
+        advice="Raise statement_timeout_s of the connector, or the warehouse's "
+        "STATEMENT_TIMEOUT_IN_SECONDS; or take a larger warehouse, or fewer columns.",
+        pattern=r"reached its (?:statement|queued|warehouse)[\w ]*timeout|\b000630\b",
+        rank=2,
+    ),
+    Failure(
+        "cancelled",
+        means="Somebody cancelled the statement.",
+        advice="Submit again.",
+        pattern=r"\b000604\b|SQL execution cancell?ed",
+    ),
+    Failure(
+        "name_taken",
+        means="There is an object of this name already.",
+        advice="Choose another output alias; nothing is overwritten.",
+        pattern=r"Object '[^'\n]+' already exists|\b002002\b",
+        error=OutputExistsError,
+    ),
+    Failure(
+        "column",
+        means="The table has no such column any more.",
+        advice="Make the dataset again from the tables as they are now.",
+        pattern=r"invalid identifier '(?P<name>[^\n]+)'",
+        error=DataError,
+    ),
+    Failure(
+        "server_error",
+        means="Snowflake's server failed inside, again and again.",
+        advice="Try again later; https://status.snowflake.com says what is out of order.",
+        pattern=r"\b(?:290500|290502|290503|290504)\b|HTTP 50[0234]\b|50[0234] (?:Server|Internal)"
+        r"|Processing aborted by error 300\d\d\d",
+        rank=1,
+        is_passing=True,
+    ),
+    Failure(
+        "warehouse_unreachable",
+        means="Snowflake does not answer under this account's name.",
+        advice="Check the account identifier (ORGANISATION-ACCOUNT, without "
+        ".snowflakecomputing.com) and that the engine may reach it: its network may need a proxy, "
+        "or in Snowflake's container services an external access integration.",
+        pattern=r"Could not connect to Snowflake backend|\b2900?40[34]\b"
+        r"|25000[138] \(\w+\):[\s\S]*?(?:40[34]|timed out|Max retries exceeded"
+        r"|Name or service not known|[Cc]onnection|refused)|Failed to execute request"
+        r"|\b251001\b|error sending request|Failed to get the response",
+        rank=-1,
+    ),
+)
+"""Rows that share a code or a phrase differ in rank."""
+
+
+def find(text: str) -> tuple[Failure, re.Match[str]] | None:
+    """Return what a text shows, and where; None where nothing known does."""
+    best: tuple[Failure, re.Match[str]] | None = None
+    for failure in FAILURES:
+        if best is not None and failure.rank <= best[0].rank:
+            continue
+        found = failure.compiled.search(text)
+        if found is not None:
+            best = failure, found
+    return best
+
+
+def text_of(error: BaseException) -> str:
+    """Return code and text of a driver's error; both drivers put the one before the other."""
+    said = str(error)
+    code = getattr(error, "errno", None)
+    known = isinstance(code, int) and code > 0
+    return f"{code:06d}: {said}" if known and f"{code:06d}" not in said else said
+
+
+def explain(error: BaseException, *, doing: str, where: Where | None = None) -> RLEError:
+    """Return our error for one of Snowflake's driver: what failed, why and what helps.
+
+    Never a secret: whatever was said is cleaned first.
+
+    Args:
+        error: From the driver; one of ours comes back as it is.
+        doing: What was attempted, such as "reading SHOP.PUBLIC.ORDERS".
+        where: Who asked, as far as it is known; its names go into statements.
+    """
+    if isinstance(error, RLEError):
+        return error
+    where = where or remedies.Where()
+    text = text_of(error)
+    match = find(text)
+    if match is None:
+        return _unknown(error, text, doing)
+    failure, found = match
+    advice = failure.advise(found, where)
+    if failure.error is NotSeenError:
+        kind = remedies.kind_of(found).lower().replace("object", "table or view")
+        return NotSeenError(f"{kind} in Snowflake", _name(found, where), (), advice)
+    name = found.groupdict().get("name") or found.groupdict().get("view")
+    said = f" ({_clean(name)})" if name else ""
+    return failure.error(f"{_capital(doing)} failed. {failure.means}{said} {advice}{_who(where)}")
+
+
+def _name(found: re.Match[str], where: Where) -> str:
+    is_table = remedies.kind_of(found) in ("OBJECT", "TABLE", "VIEW")
+    return str(where.table) if where.table and is_table else _clean(found["name"] or "?")
+
+
+def _unknown(error: BaseException, text: str, doing: str) -> RLEError:
+    said = f"{_capital(doing)} failed. Snowflake says: {_clean(text)[:2000]}"
+    state = str(getattr(error, "sqlstate", None) or "")
+    if state.startswith("22"):
+        return DataError(said)
+    is_refused = type(error).__name__ in ("ProgrammingError", "NotSupportedError")
+    return ValidationError(said) if is_refused else ConnectionError(said)
+
+
+def _who(where: Where) -> str:
+    known = {"account": where.account, "user": where.user, "role": where.role}
+    shown = ", ".join(f"{key} {value}" for key, value in known.items() if value)
+    return f" ({shown})" if shown else ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _clean(text: str) -> str:
+    # Logs and errors are a layer above connectors, so what cleans them is found by its name.
+    return str(pkgutil.resolve_name("rle.runs.redact:redact")(text))

@@ -1,0 +1,320 @@
+"""Sessions with Snowflake: opened late, one per process and account, tagged, renewed and closed.
+
+The only place that imports Snowflake's driver.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from rle.connectors import snowflake_driver as driver
+from rle.connectors.snowflake_errors import explain, find, text_of
+from rle.connectors.snowflake_remedies import Where, identifier
+from rle.errors import RLEError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from rle.connectors.snowflake_names import TableName
+    from rle.connectors.snowflake_settings import SnowflakeSettings
+
+ATTEMPTS = 4
+"""Times a statement that only reads is tried at most, while what stops it may pass."""
+
+_READS = ("SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "LIST", "LS")
+
+
+class Session:
+    """What one caller does with a session; several callers and threads share its connection."""
+
+    def __init__(self, link: _Link, *, doing: str, table: TableName | None) -> None:
+        self._link = link
+        self._doing, self._table = doing, table
+
+    @property
+    def connection(self) -> Any:
+        """The driver's own connection, for what has no method here; may be another one later."""
+        return self._link.connection
+
+    @property
+    def current_role(self) -> str | None:
+        """Name of the role in use, as Snowflake stores it."""
+        return self._current("role")
+
+    @property
+    def current_user(self) -> str | None:
+        """Name of the user."""
+        return self._current("user")
+
+    @property
+    def current_warehouse(self) -> str | None:
+        """Name of the warehouse in use; None where there is none."""
+        return self._current("warehouse")
+
+    @property
+    def where(self) -> Where:
+        """Who asks, for messages; asks nothing itself."""
+        return _where(self._link, self._table)
+
+    def execute(self, sql: str, params: Sequence[Any] = ()) -> Any:
+        """Run a statement and return the driver's cursor.
+
+        A session that has expired is opened again, with the secret as it is now. What may pass is
+        waited for, if the statement only reads, but not longer than `network_timeout_s`.
+
+        Args:
+            sql: One statement. `?` stands for a value; nothing else comes from outside, unless
+                `rle.connectors.names.quote` quoted it.
+            params: The values.
+
+        Raises:
+            RLEError: Snowflake refused it, in words.
+        """
+        begun, attempt = time.monotonic(), 0
+        while True:
+            attempt += 1
+            connection = self._link.connection
+            try:
+                return driver.execute(connection, sql, params)
+            except driver.errors() as error:
+                waited = time.monotonic() - begun
+                if not self._may_try_again(error, connection, sql, attempt, waited):
+                    raise explain(error, doing=self._doing, where=self.where) from None
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Run a statement and return its rows, with the names of columns in small letters."""
+        cursor = self.execute(sql, params)
+        with self.in_words():
+            names = [column.name.lower() for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def arrow(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.RecordBatch]:
+        """Run a query and yield its rows as the server's Arrow, part by part.
+
+        Raises:
+            RLEError: As `execute`, or a part cannot be fetched.
+        """
+        cursor = self.execute(sql, params)
+        with self.in_words():
+            for table in cursor.fetch_arrow_batches():
+                yield from table.to_batches()
+
+    def put(self, file: Path, stage: str) -> None:
+        """Upload a file as it is to a stage, over one of the same name.
+
+        Args:
+            file: On this machine.
+            stage: Its name, quoted, without the @; may be followed by a folder.
+
+        Raises:
+            RLEError: It did not arrive.
+        """
+        uri = str(file.absolute()).replace("\\", "\\\\").replace("'", "\\'")
+        target = f"@{stage}".replace("\\", "\\\\").replace("'", "\\'")
+        sql = f"PUT 'file://{uri}' '{target}' AUTO_COMPRESS = FALSE OVERWRITE = TRUE"
+        for row in self.rows(sql):
+            if row.get("status") not in ("UPLOADED", "SKIPPED"):
+                raise explain(
+                    ValidationError(
+                        f"{file.name} did not arrive in stage {stage}: {row.get('status')} "
+                        f"{row.get('message') or ''}".strip()
+                    ),
+                    doing=self._doing,
+                )
+
+    @contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Raise errors of the driver as ours; for what is done with a cursor."""
+        try:
+            yield
+        except driver.errors() as error:
+            raise explain(error, doing=self._doing, where=self.where) from None
+
+    def _may_try_again(
+        self, error: Exception, connection: Any, sql: str, attempt: int, waited: float
+    ) -> bool:
+        """Make good what can be, and say whether the statement is worth another try."""
+        found = find(text_of(error))
+        if found is None or attempt >= ATTEMPTS:
+            return False
+        failure, _ = found
+        if failure.is_expired and not self._link.is_private:
+            # Refused at the door: the statement has not run, whatever it is.
+            return attempt == 1 and self._link.renew(connection)
+        if failure.name == "warehouse_suspended" and attempt == 1:
+            return self._resume()
+        if not failure.is_passing or not sql.lstrip(" (\n").upper().startswith(_READS):
+            return False
+        pause = min(0.5 * 2**attempt, 8.0)
+        if waited + pause > self._link.settings.network_timeout_s:
+            return False
+        time.sleep(pause)
+        return True
+
+    def _resume(self) -> bool:
+        name = self._link.settings.warehouse
+        if name is None:
+            return False
+        try:
+            sql = f"ALTER WAREHOUSE {identifier(name)} RESUME IF SUSPENDED"
+            driver.execute(self._link.connection, sql, ())
+        except driver.errors():
+            return False
+        return True
+
+    def _current(self, what: str) -> str | None:
+        found = getattr(self._link.connection, what, None)
+        if not found and what != "user":
+            with suppress(RLEError):
+                found = self.rows(f"SELECT CURRENT_{what.upper()}() AS found")[0]["found"]
+        return found or getattr(self._link.settings, what)
+
+
+class _Link:
+    """One connection of the driver, and how to open it again."""
+
+    def __init__(self, settings: SnowflakeSettings, *, is_private: bool = False) -> None:
+        self.settings, self.is_private = settings, is_private
+        self._lock = threading.Lock()
+        self._connection: Any = None
+
+    @property
+    def connection(self) -> Any:
+        """The connection, opened where it is not yet."""
+        with self._lock:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = self._open()
+            return self._connection
+
+    def renew(self, old: Any) -> bool:
+        """Put a new connection in place of `old`, unless another thread has just done so."""
+        with self._lock:
+            if self._connection is old:
+                self._connection = None
+                _close(old)
+                self._connection = self._open()
+        return True
+
+    def close(self) -> None:
+        """Close the connection if it is open; errors are nobody's concern any more."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            _close(connection)
+
+    def abandon(self) -> Any:
+        """Let go of a connection that a parent process owns, without ending its session."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            driver.disown(connection)
+        return connection
+
+    def known(self) -> Any:
+        """The connection, None where it is not open."""
+        return self._connection
+
+    def _open(self) -> Any:
+        settings = self.settings
+        try:
+            connection = driver.connect(settings, keep_alive=self.is_private)
+        except driver.errors() as error:
+            raise explain(error, doing="signing in", where=_where(self, None)) from None
+        # Ours is to run before the driver's own, which complains of what it finds open.
+        atexit.unregister(close_sessions)
+        atexit.register(close_sessions)
+        return connection
+
+
+_links: dict[tuple[type, str], _Link] = {}
+_guard = threading.Lock()
+_inherited: list[Any] = []
+
+
+@contextmanager
+def session(
+    connector: SnowflakeSettings,
+    *,
+    doing: str = "asking Snowflake",
+    table: TableName | None = None,
+    private: bool = False,
+) -> Iterator[Session]:
+    """Give this process's session with the connector's account; opened at its first statement.
+
+    Args:
+        connector: Says where and how.
+        doing: What it is for, in words such as "reading SHOP.PUBLIC.ORDERS"; errors begin with it.
+        table: The one table it is about, whose name then stands in advice.
+        private: Whether it is a session of its own, for temporary objects and transactions: kept
+            alive, never opened again, and closed in the end.
+
+    Raises:
+        RLEError: Whatever the driver raises within, in words.
+    """
+    link = _Link(connector, is_private=True) if private else _shared(connector)
+    opened = Session(link, doing=doing, table=table)
+    try:
+        with opened.in_words():
+            yield opened
+    finally:
+        if private:
+            link.close()
+
+
+def close_sessions() -> None:
+    """Close all sessions of this process; the next call opens new ones."""
+    with _guard:
+        links = list(_links.values())
+        _links.clear()
+    for link in links:
+        link.close()
+
+
+def _shared(connector: SnowflakeSettings) -> _Link:
+    # What is read, and as of when, makes no other session.
+    key = (type(connector), connector.model_dump_json(exclude={"read_at"}))
+    with _guard:
+        if key not in _links:
+            _links[key] = _Link(connector)
+        return _links[key]
+
+
+def _close(connection: Any) -> None:
+    with suppress(Exception):
+        driver.close(connection)
+
+
+def _where(link: _Link, table: TableName | None) -> Where:
+    settings, connection = link.settings, link.known()
+
+    def name(what: str) -> str | None:
+        found = getattr(connection, what, None) if connection is not None else None
+        return found or getattr(settings, what)
+
+    role, warehouse = name("role"), name("warehouse")
+    return Where(
+        account=settings.account or settings.host,
+        user=name("user"),
+        role=None if role is None else identifier(role),
+        warehouse=None if warehouse is None else identifier(warehouse),
+        table=table,
+    )
+
+
+def _after_fork() -> None:
+    """Forget the parent's sessions in a child: they are the parent's to use and to close."""
+    global _guard
+    _guard = threading.Lock()  # a thread that is not here may have held it
+    # Kept for ever: a driver may close what it no longer sees in use.
+    _inherited.extend(link.abandon() for link in _links.values())
+    _links.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

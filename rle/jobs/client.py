@@ -21,7 +21,7 @@ from rle.jobs.served import LocalFiles, ServedFiles
 from rle.jobs.standing import canceled, first_state
 from rle.jobs.states import JobStates
 from rle.jobs.submission import entrypoint, env_vars, metadata
-from rle.runs.events import JobEvent, parse_event
+from rle.runs.events import JobEvent, whole_events
 from rle.runs.job_status import JobStatus
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class JobClient:
         if not data and offset == 0:
             self.state(job_id)
         whole = data[: data.rfind(b"\n") + 1]
-        return [parse_event(line) for line in whole.splitlines()], offset + len(whole)
+        return list(whole_events(whole)), offset + len(whole)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job, queued or running; one that is canceled already is left alone.

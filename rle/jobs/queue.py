@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pydantic
-from pydantic import Field
+from pydantic import AwareDatetime, Field, field_validator
 
 from rle.errors import StorageError
 from rle.jobs.layout import QUEUE, QUEUE_LOCK
 from rle.jobs.lines import append_line, write_whole
+from rle.jobs.request import check_job_id
 from rle.runs.job_status import JobStatus
 from rle.values import Value
 
@@ -43,7 +44,7 @@ class Entry(Value):
 
     job_id: str
     status: JobStatus
-    submitted_at: datetime
+    submitted_at: AwareDatetime
     """When the head got the job, by its own clock, UTC; its place in the queue."""
     kind: str = ""
     """As in `JobRequest`, like the next two; empty where the request could not be read."""
@@ -51,8 +52,13 @@ class Entry(Value):
     created_by: str = ""
     message: str = ""
     """One line for people."""
-    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     """When it happened, UTC."""
+
+    @field_validator("job_id")
+    @classmethod
+    def _check_id(cls, job_id: str) -> str:
+        return check_job_id(job_id)
 
     @classmethod
     def of(

@@ -11,7 +11,7 @@ from rle.jobs.layout import EVENTS, LOG, REQUEST, STATE
 from rle.jobs.request import JobRequest
 from rle.jobs.standing import LOST, SUSPENDED, died, first_state, lost, of_record, waiting
 from rle.jobs.state import JobState
-from rle.runs.events import parse_event
+from rle.runs.events import whole_events
 from rle.runs.job_status import JobStatus
 
 if TYPE_CHECKING:
@@ -129,9 +129,7 @@ class JobStates:
             return state
         # The events are the truth, and may be ahead of state.json.
         state = self._first(job_id, ray)
-        for line in (self._files.read(job_id, EVENTS) or b"").splitlines(keepends=True):
-            if line.endswith(b"\n"):
-                state = state.after(parse_event(line))
+        state = state.after(*whole_events(self._files.read(job_id, EVENTS) or b""))
         if state.status.is_terminal:
             return state
         from rle.jobs.failures import explain_death

@@ -7,6 +7,7 @@ nothing else. A run without watchers still writes them, so it can be read back l
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+_Steps = Annotated[int, Field(ge=-(2**53), le=2**53)]
+"""What a float, and so every reader of JSON, still counts exactly."""
 FILE_NAME = "events.jsonl"
 TRAINING_LOSS = "training_loss"
 """Mean loss of the training rows since the last one, by optimiser step."""
@@ -63,7 +66,7 @@ class Event(Value):
 
     type: str
     """Which event it is; the first thing a reader looks at."""
-    time: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    time: pydantic.AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     """When it happened, UTC."""
 
 
@@ -82,13 +85,13 @@ class ProgressEvent(Event):
     type: Literal["progress"] = "progress"
     stage: str
     """What is being done: "ingest", "train", "validate", "predict", "embed"."""
-    step: int
+    step: _Steps
     """Steps done in this stage; in training, in this epoch."""
-    num_steps: int
+    num_steps: _Steps
     """Steps this stage has in all; in training, in one epoch."""
-    epoch: int | None = None
+    epoch: _Steps | None = None
     """Epoch under way, from 1; training only."""
-    num_epochs: int | None = None
+    num_epochs: _Steps | None = None
     """Epochs there will be at most; training only."""
     loss: float | None = None
     """Mean training loss of this epoch so far; training only."""
@@ -200,6 +203,17 @@ def parse_event(line: str | bytes) -> AnyEvent:
         return _ANY.validate_json(line)
     except pydantic.ValidationError as error:
         raise ValidationError(f"Not an event: {line!r:.200}") from error
+
+
+def whole_events(data: bytes) -> Iterator[AnyEvent]:
+    """Yield the events of a log's bytes in order.
+
+    A last line that is still being written is left out, and so is a damaged one: those that say how
+    a job ended may follow it.
+    """
+    for line in data[: data.rfind(b"\n") + 1].split(b"\n"):
+        with suppress(ValidationError):
+            yield parse_event(line)
 
 
 class EventLog:

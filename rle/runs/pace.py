@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from rle.runs.events import ProgressEvent
 
 
+_LONGEST_S = 1e9
+"""Thirty years; what would take longer has not begun in earnest."""
+
+
 def fraction_done(progress: ProgressEvent) -> float:
     """Return which part of its stage is done, from 0 to 1; of all epochs in training.
 
@@ -38,4 +42,5 @@ def seconds_left(progress: ProgressEvent, *, since: datetime) -> float | None:
     gone = (progress.time - since).total_seconds()
     if done <= 0.0 or gone <= 0.0:
         return None
-    return gone / done * (1.0 - done)
+    left = gone / done * (1.0 - done)
+    return left if left <= _LONGEST_S else None

@@ -399,6 +399,21 @@ def test_garbage_for_a_state_is_passed_over(far):
     assert far.client.state(job_id).status is JobStatus.QUEUED
 
 
+def test_a_damaged_event_hides_no_other_event_and_no_end(place):
+    job_id = place.sent()
+    place.board.add_job(job_id, "FAILED")
+    folder = place.jobs / job_id
+    folder.mkdir(exist_ok=True)
+    events = [
+        JobEvent(job_id=job_id, status=status).to_json().encode()
+        for status in (JobStatus.RUNNING, JobStatus.COMPLETED)
+    ]
+    (folder / "events.jsonl").write_bytes(b"\n\0{]\n".join(events) + b"\n")
+    found, _ = place.client.events(job_id)
+    assert [event.status for event in found] == [JobStatus.RUNNING, JobStatus.COMPLETED]
+    assert place.client.state(job_id).status is JobStatus.COMPLETED
+
+
 # Lists
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 from datetime import UTC, datetime, timedelta
@@ -85,6 +86,23 @@ def test_a_damaged_line_in_the_middle_is_left_out(tmp_path):
         file.write(b"\x00\xff{]\n")
     jobs.add(entry(two))
     assert {ticket.job_id for ticket in fold_journal(journal(tmp_path))} == {one, two}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"submitted_at": "2026-03-01T12:00:00"},  # without a zone it has no place among the others
+        {"at": "2026-03-01T12:00:00"},
+        {"job_id": "../../x"},
+    ],
+)
+def test_a_line_that_would_stop_the_queue_is_left_out(tmp_path, damaged):
+    jobs, one = Queue(tmp_path), new_job_id()
+    line = json.loads(entry(new_job_id(), JobStatus.RUNNING).to_json()) | damaged
+    (tmp_path / "queue.jsonl").write_text(json.dumps(line) + "\n")
+    jobs.add(entry(one))
+    assert [ticket.job_id for ticket in jobs.tickets()] == [one]
+    assert [ticket.job_id for ticket in fold_journal(journal(tmp_path))] == [one]
 
 
 def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path, monkeypatch):

@@ -28,6 +28,10 @@ def test_what_is_left_goes_at_the_pace_so_far():
     assert seconds_left(progress(100), since=BEGIN) == 0
 
 
+def test_what_would_take_for_ever_has_no_end():
+    assert seconds_left(progress(1, 2**53), since=BEGIN) is None
+
+
 def test_before_anything_is_done_nobody_knows():
     assert seconds_left(progress(0), since=BEGIN) is None
     assert seconds_left(progress(5, after_s=0), since=BEGIN) is None

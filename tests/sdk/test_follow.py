@@ -216,6 +216,23 @@ def test_json_of_a_program_is_a_line_like_others(jobs, capsys):
     assert mine.decode() in out
 
 
+@pytest.mark.parametrize(
+    "lookalike",
+    [
+        b'"time":"2026-03-02T09:30:00","stage":"train","step":1,"num_steps":9',
+        b'"time":"2026-03-02T09:30:00Z","stage":"train","step":1' + b"0" * 400 + b',"num_steps":9',
+        b'"time":"0001-01-01T00:00:00Z","stage":"train","step":1,"num_steps":9007199254740992',
+    ],
+)
+@pytest.mark.parametrize("in_terminal", [True, False])
+def test_what_looks_like_progress_does_not_stop_the_stream(lookalike, in_terminal):
+    console = Console(file=io.StringIO(), force_terminal=in_terminal)
+    block = line(progress(1, 3, seconds=1)) + b'{"type":"progress",' + lookalike + b"}\n"
+    with ProgressDisplay(console) as display:
+        show_block(block * 2 + b"after it\n", TerminalView(console, display))
+    assert "after it" in console.file.getvalue()
+
+
 def test_bytes_that_are_no_text_are_shown_as_such(jobs, capsys):
     jobs.log_parts = [b"caf\xe9 \xf0\x9f\xa6\x86\n", b"no end"]
     _, out = streamed(jobs, completed(), capsys=capsys)

@@ -184,7 +184,7 @@ def _create(what: str, table_sql: str, types: Iterable[tuple[str, str]]) -> str:
 
 
 def copy_sql(table_sql: str, folder: str) -> str:
-    """Return the statement that loads the files of a stage's folder into a table, by column name."""
+    """Return the statement that loads the files of a folder into a table, by column name."""
     return (
         f"COPY INTO {table_sql} FROM @{folder} "
         "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE BINARY_AS_TEXT = FALSE) "

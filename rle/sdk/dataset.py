@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from rle.spec import dataset_handle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from rle.audit.findings import AuditReport
     from rle.audit.run import OnProgress
     from rle.baseline.report import BaselineReport
+    from rle.connectors.base import Connector
+    from rle.sdk.draft import SchemaDraft
 
 
 class Dataset(dataset_handle.Dataset):
@@ -30,6 +32,56 @@ class Dataset(dataset_handle.Dataset):
             of task and tables knows time.
         DataError: The task's entity table has no rows.
     """
+
+    @staticmethod
+    def from_schema(
+        connector: Connector,
+        schema: str,
+        *,
+        exclude: Iterable[str] = (),
+        time_columns: Mapping[str, str | None] | None = None,
+        look_for_links: bool = True,
+    ) -> SchemaDraft:
+        """Draft the tables of a schema from what the warehouse declares, for a person to complete.
+
+        Keys and links come from declared keys alone. Print the draft: it says what was found, what
+        is open, and which further keys and links names and values speak for; none of these is
+        applied before `draft.accept()`. Then `draft.dataset(name, task)`. See docs/schema.md.
+
+        Args:
+            connector: Where the schema is.
+            schema: DB.SCHEMA.
+            exclude: Names of tables to pass over, in any case; * and ? stand for other characters.
+            time_columns: Which column tells when a row became known, by name in the graph; None
+                for a table whose rows were always known. May be said later.
+            look_for_links: Whether to look for keys and links that were not declared. Costs a
+                sample of each table and reads key columns.
+
+        Raises:
+            UnknownNameError: There is no such schema, table or column.
+            RLEError: No table of it can be read.
+        """
+        from rle.sdk.draft import draft_schema
+
+        return draft_schema(
+            connector,
+            schema,
+            exclude=exclude,
+            time_columns=time_columns,
+            look_for_links=look_for_links,
+        )
+
+    @staticmethod
+    def from_draft(path: str | Path) -> SchemaDraft:
+        """Return the draft in a YAML file that `SchemaDraft.save` wrote and somebody edited.
+
+        Raises:
+            ValidationError: There is no such file, or it holds no draft.
+            RLEError: A table is not there, or not as the file says.
+        """
+        from rle.sdk.draft_file import read_draft
+
+        return read_draft(path)
 
     def audit(
         self,

@@ -157,6 +157,18 @@ class Connector(Value, ABC):
         """
         return TableKeys()
 
+    def at_one_moment(self, sources: Sequence[str]) -> tuple[Connector, str | None]:
+        """Fix the moment as of which these sources are read, where the place keeps their past.
+
+        Returns:
+            A connector that reads them all as of one moment, and that moment in ISO 8601, UTC.
+            This connector and None where each is read as it is by then.
+
+        Raises:
+            ConnectionError: The warehouse cannot be reached.
+        """
+        return self, None
+
     def check_access(self) -> tuple[str, ...]:
         """Check, before a job is made, that the place of the tables is open to this user.
 

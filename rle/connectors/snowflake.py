@@ -73,6 +73,12 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
 
         return reading.read(self, chunk)
 
+    def at_one_moment(self, sources: Sequence[str]) -> tuple[Connector, str | None]:
+        """Fix the moment by Snowflake's clock; see `Connector.at_one_moment`."""
+        from rle.connectors import snowflake_moment as moments
+
+        return moments.settle(self, sources)
+
     def exists(self, source: str) -> bool:
         """Whether the role can see a table or view of this name."""
         return access.exists(self, names.read(source))

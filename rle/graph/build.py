@@ -64,9 +64,12 @@ def build_snapshot(
         return Snapshot.open(final)
     for plan in plans:
         check_columns(plan, spec.connector)
+    connector, read_at = spec.connector.at_one_moment([table.source for table in spec.tables])
+    if read_at is not None:
+        _check_unchanged(spec, versions)  # from here on, changes do not matter
     with translated(f"Writing the graph snapshot to {folder}"), _workplace(final) as temporary:
         staging = Staging(
-            connector=spec.connector,
+            connector=connector,
             plans=plans,
             embedder=embedder,
             folder=str(temporary / "parts"),
@@ -76,11 +79,11 @@ def build_snapshot(
             spec, staging, temporary / "snapshot", on_progress, inherit_links=inherit_links
         )
         manifest = build.run(fingerprint, num_workers=num_workers)
-        if _versions(spec) != versions:
-            raise DataError("The tables changed while they were read. Run again.")
+        if read_at is None:
+            _check_unchanged(spec, versions)
         if final.exists():  # damaged, or of another format: it could never be opened
             shutil.rmtree(final)
-        publish(temporary / "snapshot", final, manifest)
+        publish(temporary / "snapshot", final, manifest.model_copy(update={"read_at": read_at}))
     return Snapshot.open(final)
 
 
@@ -100,6 +103,11 @@ def _workplace(final: Path) -> Iterator[Path]:
 
 def _versions(spec: DatasetSpec) -> dict[str, str]:
     return {table.source: spec.connector.version(table.source) for table in spec.tables}
+
+
+def _check_unchanged(spec: DatasetSpec, versions: dict[str, str]) -> None:
+    if _versions(spec) != versions:
+        raise DataError("The tables changed while they were read. Run again.")
 
 
 def _fingerprint(

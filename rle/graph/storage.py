@@ -58,6 +58,8 @@ class Manifest(Value):
     fingerprint: str
     graph: GraphSchema
     report: BuildReport
+    read_at: str | None = None
+    """Moment as of which all tables were read, in ISO 8601; None where each was read by itself."""
     num_rows: dict[str, int]
     keys: dict[str, tuple[KeyFiles, ...]]
     relations: tuple[RelationSlice, ...]

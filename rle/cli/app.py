@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import rle
-from rle.cli import engine, jobs
+from rle.cli import engine, jobs, snowflake
 from rle.cli.audit import audit
 from rle.cli.baseline import baseline
 from rle.cli.train import predict, train
@@ -53,7 +53,7 @@ def options(
 
 for command in (train, predict, audit, baseline):
     app.command()(command)
-for group in (engine.app, jobs.app):
+for group in (engine.app, jobs.app, snowflake.app):
     app.add_typer(group)
 
 

@@ -49,7 +49,9 @@ def grants_for(
         raise ValidationError("Grants on what? Name tables, a schema or an output schema.")
     places = [(name.database, name.schema) for name in read]
     places += [place for place in (whole, output) if place is not None]
-    statements = [grant("USAGE", "WAREHOUSE", [warehouse_name(warehouse)], role)] * bool(warehouse)
+    statements = []
+    if warehouse is not None:
+        statements.append(grant("USAGE", "WAREHOUSE", [warehouse_name(warehouse)], role))
     statements += [grant("USAGE", "DATABASE", [db], role) for db in _once(db for db, _ in places)]
     statements += [grant("USAGE", "SCHEMA", place, role) for place in _once(places)]
     statements += [
@@ -88,9 +90,9 @@ def role_name(role: str) -> str:
     return _one_part(role, "role")
 
 
-def warehouse_name(warehouse: str | None) -> str:
+def warehouse_name(warehouse: str) -> str:
     """Return a warehouse's name as Snowflake stores it; see `role_name`."""
-    return _one_part(warehouse or "", "warehouse")
+    return _one_part(warehouse, "warehouse")
 
 
 def _one_part(name: str, what: str) -> str:
@@ -98,7 +100,7 @@ def _one_part(name: str, what: str) -> str:
         return names.read(f"X.X.{name}").table
     except ValidationError:
         raise ValidationError(
-            f"{what} {name!r} is no name of Snowflake's; one with other characters than letters, "
+            f"{what.capitalize()} {name!r} is no name of Snowflake's; one with other characters than letters, "
             'digits and underscores goes in double quotes: "odd name".'
         ) from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rle.connectors import snowflake_names as names
 from rle.connectors.names import quote
@@ -135,18 +135,22 @@ def _quoted_part(text: str) -> tuple[str, str]:
 
 def check_schema(opened: Session, name: TableName) -> None:
     """Raise NotSeenError where the schema of a table to be made is not seen; says what to grant."""
-    place = names.write((name.database, name.schema))
-    needed = grants_for([], place, quote(opened.current_role or "<role>"))
     try:
-        schemas = opened.rows(f"SHOW SCHEMAS IN DATABASE {quote(name.database)}")
+        rows = opened.rows(f"SHOW SCHEMAS IN DATABASE {quote(name.database)}")
     except PermissionError as error:
-        databases = [str(row["name"]) for row in opened.rows("SHOW DATABASES")]
-        raise NotSeenError(
-            f"database for {name} in Snowflake", name.database, databases, _if_right(needed)
-        ) from error
-    known = [str(row["name"]) for row in schemas]
-    if name.schema not in known:
-        raise NotSeenError(f"schema for {name} in Snowflake", name.schema, known, _if_right(needed))
+        rows = opened.rows("SHOW DATABASES")
+        raise _unseen_place("database", name.database, rows, opened, name) from error
+    if all(row["name"] != name.schema for row in rows):
+        raise _unseen_place("schema", name.schema, rows, opened, name)
+
+
+def _unseen_place(
+    what: str, part: str, seen: list[dict[str, Any]], opened: Session, name: TableName
+) -> NotSeenError:
+    role = opened.where.role or '"<role>"'
+    needed = grants_for([], names.write((name.database, name.schema)), role)
+    known = [str(row["name"]) for row in seen]
+    return NotSeenError(f"{what} for {name} in Snowflake", part, known, _if_right(needed))
 
 
 def check_create(opened: Session, name: TableName, *, owner: str | None = None) -> None:

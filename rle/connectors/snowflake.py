@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rle.connectors import snowflake_access as access
 from rle.connectors import snowflake_names as names
+from rle.connectors import snowflake_read as reading
+from rle.connectors import snowflake_write as writing
 from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector, NewTable
 from rle.connectors.snowflake_settings import SnowflakeSettings
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import pyarrow as pa
+
+    from rle.connectors.keys import TableKeys
 
 
 class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
@@ -35,42 +39,30 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
 
     def arrow_schema(self, source: str) -> pa.Schema:
         """Return the source's columns; see `Connector.arrow_schema`."""
-        from rle.connectors import snowflake_read as reading
-
         return reading.schema(self, source)
 
     def num_rows(self, source: str) -> int:
         """Return the exact number of rows."""
-        from rle.connectors import snowflake_read as reading
-
         return reading.num_rows(self, source)
 
     def version(self, source: str) -> str:
         """Return a text that changes when the rows may have changed."""
-        from rle.connectors import snowflake_read as reading
-
         return reading.version(self, source)
 
     def sample(
         self, source: str, *, columns: Sequence[str] | None = None, max_rows: int
     ) -> pa.Table:
         """Return rows spread evenly over the source; see `Connector.sample`."""
-        from rle.connectors import snowflake_read as reading
-
         return reading.sample(self, source, columns=columns, max_rows=max_rows)
 
     def chunks(
         self, source: str, *, columns: Sequence[str], max_rows: int = CHUNK_ROWS
     ) -> list[Chunk]:
         """Split a query's result into parts; see `Connector.chunks`."""
-        from rle.connectors import snowflake_read as reading
-
         return reading.chunks(self, source, columns=columns, max_rows=max_rows)
 
     def read(self, chunk: Chunk) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a chunk through this process's own session."""
-        from rle.connectors import snowflake_read as reading
-
         return reading.read(self, chunk)
 
     def at_one_moment(self, sources: Sequence[str]) -> tuple[Connector, str | None]:
@@ -83,6 +75,16 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
         """Whether the role can see a table or view of this name."""
         return access.exists(self, names.read(source))
 
+    def sources_in(self, schema: str) -> list[str]:
+        """Return the tables and views of one schema; see `Connector.sources_in`."""
+        return access.sources_in(self, schema)
+
+    def table_keys(self, source: str) -> TableKeys:
+        """Return the keys that are declared for a table; see `Connector.table_keys`."""
+        from rle.connectors import snowflake_keys as keys
+
+        return keys.table_keys(self, source)
+
     def probe(self, source: str) -> None:
         """Check that a source can be selected from, at no cost; see `Connector.probe`."""
         access.probe(self, names.read(source))
@@ -93,8 +95,6 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
 
     def can_create(self, table: str, *, replace: bool = False) -> None:
         """Check that this name could be written to now; see `CanWrite.can_create`."""
-        from rle.connectors import snowflake_write as writing
-
         writing.can_create(self, table, replace=replace)
 
     def write_tables(
@@ -105,8 +105,6 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
         replacing: Collection[str] = (),
     ) -> list[int]:
         """Create tables, all whole or none; see `CanWrite.write_tables`."""
-        from rle.connectors import snowflake_write as writing
-
         return writing.write_tables(self, tables, rows, replacing=replacing)
 
 

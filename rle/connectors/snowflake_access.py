@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rle.connectors import snowflake_names as names
+from rle.connectors.names import quote
 from rle.connectors.snowflake_session import session
 from rle.errors import PermissionError, UnknownNameError, ValidationError
 
@@ -29,10 +30,34 @@ def sources(connector: SnowflakeConnector) -> list[str]:
     return sorted(set(_full_names(rows)))
 
 
+def sources_in(connector: SnowflakeConnector, schema: str) -> list[str]:
+    """Return the full names of tables and views of one schema, sorted.
+
+    Args:
+        connector: The account.
+        schema: DB.SCHEMA; what is not in double quotes is folded to upper case.
+
+    Raises:
+        UnknownNameError: There is no such schema for this role, or nothing in it.
+    """
+    parts = names.read_schema(schema)
+    name = names.write(parts)
+    sql = ".".join(map(quote, parts))
+    with session(connector, doing=f"listing the tables of {name}") as opened:
+        rows = opened.rows(f"SHOW OBJECTS IN SCHEMA {sql} LIMIT {MAX_SOURCES}")
+        if not rows:
+            shown = opened.rows(f"SHOW SCHEMAS IN DATABASE {quote(parts[0])}")
+            known = [names.write((parts[0], row["name"])) for row in shown]
+            raise UnknownNameError("schema with tables", name, [k for k in known if k != name])
+    if len(rows) >= MAX_SOURCES:
+        raise ValidationError(f"{name} has more than {MAX_SOURCES:,} tables; name those you need.")
+    return sorted(set(_full_names(rows)))
+
+
 def _full_names(rows: list[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
-        database, schema = row.get("database_name"), row.get("schema_name")
-        is_own = database and database not in _OF_THE_SYSTEM and schema != "INFORMATION_SCHEMA"
+        database, schema = str(row.get("database_name")), str(row.get("schema_name"))
+        is_own = database not in _OF_THE_SYSTEM and schema != "INFORMATION_SCHEMA"
         if is_own and row.get("kind") in ("TABLE", "VIEW", "MATERIALIZED VIEW", "DYNAMIC TABLE"):
             yield str(names.TableName(database, schema, row["name"]))
 

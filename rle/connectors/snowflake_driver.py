@@ -6,6 +6,7 @@ import atexit
 import importlib
 import json
 import logging
+import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from rle.connectors.snowflake_settings import SnowflakeSettings
 
+_MEMORY_POOL = "ARROW_DEFAULT_MEMORY_POOL"
+
 PATIENCE_S = 10
 """How long a close may take, in seconds; the server ends a session by itself."""
 
@@ -29,6 +32,7 @@ def load() -> Any:
     Raises:
         ValidationError: It is not installed; the message has the pip line.
     """
+    pool = os.environ.get(_MEMORY_POOL)
     try:
         module = importlib.import_module("snowflake.connector")
     except ModuleNotFoundError as error:
@@ -36,6 +40,9 @@ def load() -> Any:
             f"Snowflake needs the package 'snowflake-connector-python' ({error.name!r} is not "
             "there). Install it with: pip install 'gnn-rle[snowflake]'."
         ) from error
+    if pool is None:
+        # The driver means its own Arrow, which is loaded by now, not that of our child processes.
+        os.environ.pop(_MEMORY_POOL, None)
     log = logging.getLogger("snowflake")
     if log.level == logging.NOTSET:
         # It logs what it raises, with the statement; whoever wants to see it sets a level.

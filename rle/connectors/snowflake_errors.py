@@ -43,6 +43,8 @@ class Failure:
     """Of several that fit, the highest counts."""
     is_expired: bool = False
     """Whether signing in again, with what is in the variable or the file now, may help."""
+    is_vague: bool = False
+    """Whether other software says the like, so that it counts from Snowflake's driver alone."""
     is_passing: bool = False
     """Whether it may be gone in a moment, and the server has done nothing."""
     compiled: re.Pattern[str] = field(init=False, repr=False, compare=False)
@@ -74,8 +76,17 @@ FAILURES = (
         means="Snowflake has no such object, or the role may not see it; it does not say which.",
         advice=remedies.grant_sight,
         pattern=r"(?P<kind>Database|Schema|Table|View|Object|Stage) '(?P<name>[^'\n]+)' "
-        r"does not exist or not authorized|\b0020[04]3\b",
+        r"does not exist or not authorized",
         error=NotSeenError,
+    ),
+    Failure(
+        "unseen",
+        means="Snowflake has no such object, or the role may not see it; it does not say which.",
+        advice=remedies.grant_sight,
+        pattern=r"\b0020[04]3\b(?P<kind>)(?P<name>)",
+        error=NotSeenError,
+        is_vague=True,
+        rank=-1,
     ),
     Failure(
         "broken_view",
@@ -126,6 +137,7 @@ FAILURES = (
         r"|[Rr]equested role .{0,200}is not (?:assigned|listed)",
         error=PermissionError,
         rank=3,
+        is_vague=True,
     ),
     Failure(
         "key",
@@ -199,6 +211,7 @@ FAILURES = (
         r"|exceed\w* .{0,60}(?:sessions?|connections?) limit",
         rank=1,
         is_passing=True,
+        is_vague=True,
     ),
     Failure(
         "statement_timeout",
@@ -220,6 +233,7 @@ FAILURES = (
         advice="Choose another output alias; nothing is overwritten.",
         pattern=r"Object '[^'\n]+' already exists|\b002002\b",
         error=OutputExistsError,
+        is_vague=True,
     ),
     Failure(
         "column",
@@ -227,6 +241,7 @@ FAILURES = (
         advice="Make the dataset again from the tables as they are now.",
         pattern=r"invalid identifier '(?P<name>[^\n]+)'",
         error=DataError,
+        is_vague=True,
     ),
     Failure(
         "server_error",
@@ -236,6 +251,7 @@ FAILURES = (
         r"|Processing aborted by error 300\d\d\d",
         rank=1,
         is_passing=True,
+        is_vague=True,
     ),
     Failure(
         "warehouse_unreachable",
@@ -248,6 +264,7 @@ FAILURES = (
         r"|Name or service not known|[Cc]onnection|refused)|Failed to execute request"
         r"|\b251001\b|error sending request|Failed to get the response",
         rank=-1,
+        is_vague=True,
     ),
 )
 """Rows that share a code or a phrase differ in rank."""

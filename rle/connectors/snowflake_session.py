@@ -171,11 +171,12 @@ class Session:
         return True
 
     def _current(self, what: str) -> str | None:
-        found = getattr(self._link.connection, what, None)
+        found: str | None = getattr(self._link.connection, what, None)
         if not found and what != "user":
             with suppress(RLEError):
                 found = self.rows(f"SELECT CURRENT_{what.upper()}() AS found")[0]["found"]
-        return found or getattr(self._link.settings, what)
+        given: str | None = getattr(self._link.settings, what)
+        return found or given
 
 
 class _Link:
@@ -295,8 +296,9 @@ def _where(link: _Link, table: TableName | None) -> Where:
     settings, connection = link.settings, link.known()
 
     def name(what: str) -> str | None:
-        found = getattr(connection, what, None) if connection is not None else None
-        return found or getattr(settings, what)
+        found: str | None = getattr(connection, what, None)
+        given: str | None = getattr(settings, what)
+        return found or given
 
     role, warehouse = name("role"), name("warehouse")
     return Where(

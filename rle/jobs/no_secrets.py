@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from rle.connectors.snowflake_secrets import HERE, is_kept_here, way_out
 from rle.errors import ValidationError
 from rle.runs.redact import has_known_secret
 
@@ -20,9 +21,12 @@ def check_no_secrets(request: JobRequest) -> None:
     """Check that a request carries no password in a URL and no secret of this environment.
 
     Raises:
-        ValidationError: It does; names the fields, never the value.
+        ValidationError: It does, or it needs one that this process alone knows; names the fields,
+            never the value.
     """
     text = request.to_json()
+    if HERE in text:
+        _refuse_kept(request.model_dump(mode="json"))
     if not _URL_PASSWORD.search(text) and not has_known_secret(text):
         return
     found = list(_secrets(request.model_dump(mode="json"), ""))
@@ -32,6 +36,19 @@ def check_no_secrets(request: JobRequest) -> None:
             + " ".join(found)
             + " Give the name of a variable, a profile or a file that the engine has instead."
         )
+
+
+def _refuse_kept(value: Any) -> None:
+    """Refuse a secret that was given as a value: the job would have only its made-up name."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(item, dict | list):
+            _refuse_kept(item)
+        elif is_kept_here(item):
+            secret = str(key).removesuffix("_variable")
+            raise ValidationError(
+                f"The connector's {secret} was given as a value that no environment variable "
+                f"holds, so a job cannot have it: secrets do not travel. {way_out(secret)}"
+            )
 
 
 def _secrets(value: Any, field: str) -> Iterator[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rle.connectors.credentials import Credentials
+from rle.connectors.snowflake_settings import SnowflakeSettings
 from rle.engines import manage
 from rle.engines.record import (
     EngineRecord,
@@ -26,8 +27,7 @@ from rle.runs.redact import hide
 from rle.spec.show import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from rle.connectors.credentials import Credentials
     from rle.engines.lookup import OpenEngine
 
 START_TIMEOUT_S = 300.0
@@ -46,10 +46,11 @@ class Provider:
 
     Args:
         config: How a warehouse is signed in to; nothing where there is none, as for engines of
-            this machine. Keys: account, user, password, private_key_path, private_key_passphrase,
-            oauth_token, host, warehouse, app_name, role and auth_method: "password" (needs user and
-            password), "key_pair" (user, private_key_path), "oauth" (oauth_token), "active_session"
-            (app_name) or "browser" (user). See `rle.connectors.credentials.Credentials`.
+            this machine. Keys are those of SnowflakeConnector: account, user, password,
+            private_key_path, private_key_passphrase, oauth_token, host, warehouse, app_name, role
+            and auth_method: "password" (needs user and password), "key_pair" (user,
+            private_key_path), "oauth" (oauth_token), "active_session" (app_name) or "browser"
+            (user). See docs/snowflake.md.
 
     Raises:
         ValidationError: Something that the method needs is missing, or the method is unknown.
@@ -57,7 +58,11 @@ class Provider:
     """
 
     def __init__(self, **config: Any) -> None:
-        self.credentials = Credentials(**config) if config else None
+        self.credentials: Credentials | None = None
+        settings = SnowflakeSettings(**config) if config else None
+        # A profile's secrets are read by the driver alone; all others are looked at here.
+        if settings is not None and settings.connection_name is None:
+            self.credentials = settings.credentials()
         for secret in self.credentials.secrets() if self.credentials else ():
             hide(secret)
 
@@ -231,6 +236,11 @@ def _parse_state(state: str) -> str:
 def _settings(settings: Mapping[str, Any] | EngineSettings | None) -> EngineSettings:
     if isinstance(settings, EngineSettings):
         return settings
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ValidationError(
+            'settings must be a dict, such as {"auto_suspend_mins": 30}, not '
+            f"{type(settings).__name__}."
+        )
     return EngineSettings(**(settings or {}))
 
 

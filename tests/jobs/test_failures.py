@@ -147,7 +147,7 @@ this node can connect to the head node."""
         (UNSEEN_SCHEMA, "may not see it", 'GRANT USAGE ON SCHEMA SHOP."my Sales" TO ROLE <role>;'),
         (PASSWORD, "user name or the password", "where the engine"),
         (KEY_PAIR, "refuses the signed key", "RSA_PUBLIC_KEY"),
-        (EXPIRED, "refuses the token", "Get a new one"),
+        (EXPIRED, "ended the session", "signs in anew"),
         (REVOKED, "refuses the token", "Get a new one"),
         (WAREHOUSE, "no warehouse", "ON WAREHOUSE"),
         (POLICY, "network policy", "CURRENT_IP_ADDRESS"),
@@ -324,6 +324,9 @@ def test_all_advice_can_be_given_and_names_knobs_that_exist() -> None:
 def test_classes_in_the_table_exist() -> None:
     import ray.exceptions
 
+    from rle.connectors.snowflake_driver import load
+
+    snowflake = load()
     for symptom in known_symptoms():
         for full in symptom.classes:
             module, _, name = full.rpartition(".")
@@ -331,6 +334,7 @@ def test_classes_in_the_table_exist() -> None:
                 "builtins": builtins,
                 "rle.errors": rle.errors,
                 "ray.exceptions": ray.exceptions,
+                "snowflake.connector.errors": snowflake.errors,
             }
             assert issubclass(getattr(place[module], name), BaseException)
 

@@ -32,7 +32,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 # Variables that third parties set once per process, whatever a test does.
-SET_BY_OTHERS = ("PYTEST_", "KMP_", "RAY_", "MLFLOW_", "HYPOTHESIS_", "TORCH", "PYTORCH_")
+SET_BY_OTHERS = ("PYTEST_", "ARROW_", "KMP_", "RAY_", "MLFLOW_", "HYPOTHESIS_", "TORCH", "PYTORCH_")
 # Threads that live as long as their library, named as the library names them.
 LIBRARY_THREADS = (
     "ray_",

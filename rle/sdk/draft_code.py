@@ -64,9 +64,8 @@ def _table(table: GNNTable, open_times: tuple[str, ...]) -> list[str]:
     if table.time_column is not None:
         lines.append(f"        time_column={table.time_column!r},")
     elif open_times:
-        lines.append(
-            f"        # When did a row become known? time_column={' or '.join(open_times)}"
-        )
+        choices = " or ".join(map(repr, open_times))
+        lines.append(f"        # When did a row become known? time_column={choices},")
     if table.type != "node":
         lines.append(f"        type={table.type!r},")
     lines.append("        column_dtypes={")

@@ -126,12 +126,9 @@ def test_names_and_values_together_suggest_keys_and_links(make):
         SuggestedLink("orders", "customerId", "customers", "id", 50),
         SuggestedLink("supplier", "S_NATIONKEY", "nation", "N_NATIONKEY", 5),
     ]
-    assert [(note.table, note.text) for note in notes] == [
-        (
-            "orders",
-            "billing_customer_id is named like customers.id, which lacks 20 of its 70 sampled values",
-        )
-    ]
+    (note,) = notes
+    assert note.table == "orders"
+    assert "billing_customer_id is named like customers.id, which lacks 20 of its 70" in note.text
 
 
 def test_a_declared_link_is_not_suggested_again(make):

@@ -1,0 +1,74 @@
+"""The keys that an account declares for a table; Snowflake checks no row against them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rle.connectors import snowflake_names as names
+from rle.connectors.keys import DeclaredLink, TableKeys
+from rle.connectors.snowflake_names import TableName
+from rle.connectors.snowflake_session import session
+from rle.errors import PermissionError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rle.connectors.snowflake import SnowflakeConnector
+
+Rows = list[dict[str, Any]]
+
+_PARENT = ("pk_database_name", "pk_schema_name", "pk_table_name")
+
+
+def table_keys(connector: SnowflakeConnector, source: str) -> TableKeys:
+    """Return the keys that are declared for a table; none for a view. See `Connector.table_keys`.
+
+    Needs any privilege on the table, and no warehouse.
+    """
+    name = names.read(source)
+    with session(connector, doing=f"reading the keys of {name}", table=name) as opened:
+        try:
+            primary, unique, imported = (
+                opened.rows(f"SHOW {kind} KEYS IN TABLE {name.sql}")
+                for kind in ("PRIMARY", "UNIQUE", "IMPORTED")
+            )
+        except (UnknownNameError, PermissionError):
+            opened.execute(f"DESCRIBE TABLE {name.sql}")  # says so where there is nothing at all
+            return TableKeys()  # a view
+    return read_keys(primary, unique, imported)
+
+
+def read_keys(primary: Rows, unique: Rows, imported: Rows) -> TableKeys:
+    """Read what SHOW says of one table.
+
+    Args:
+        primary: Rows of SHOW PRIMARY KEYS, one per column, in any order.
+        unique: Rows of SHOW UNIQUE KEYS.
+        imported: Rows of SHOW IMPORTED KEYS: the table's links to others.
+    """
+    own = _grouped(primary, ("constraint_name",))
+    links = _grouped(imported, ("fk_name", *_PARENT))
+    return TableKeys(
+        primary=_column(own[0], "column_name") if own else None,
+        unique=tuple(_column(key, "column_name") for key in _grouped(unique, ("constraint_name",))),
+        foreign=tuple(
+            DeclaredLink(
+                columns=_column(link, "fk_column_name"),
+                source=str(TableName(*(link[0][part] for part in _PARENT))),
+                keys=_column(link, "pk_column_name"),
+            )
+            for link in links
+        ),
+    )
+
+
+def _grouped(rows: Rows, by: Sequence[str]) -> list[Rows]:
+    """Return the rows of each key, keys as they come, columns in the key's order."""
+    groups: dict[tuple[Any, ...], Rows] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in by), []).append(row)
+    return [sorted(group, key=lambda row: int(row["key_sequence"])) for group in groups.values()]
+
+
+def _column(rows: Iterable[dict[str, Any]], name: str) -> tuple[str, ...]:
+    return tuple(row[name] for row in rows)

@@ -1,0 +1,163 @@
+"""Declared keys of an account: rows as SHOW returns them, and a schema drafted from a server."""
+
+from __future__ import annotations
+
+import pytest
+
+import rle
+from rle.connectors.keys import DeclaredLink, TableKeys
+from rle.connectors.snowflake import SnowflakeConnector
+from rle.connectors.snowflake_keys import read_keys
+from rle.errors import UnknownNameError
+
+DATE = "2026-03-01 09:30:00.000 -0800"
+
+
+def own(column, sequence, constraint):
+    """A row of SHOW PRIMARY KEYS or SHOW UNIQUE KEYS, as Snowflake documents it."""
+    return {
+        "created_on": DATE,
+        "database_name": "SHOP",
+        "schema_name": "PUBLIC",
+        "table_name": "LINES",
+        "column_name": column,
+        "key_sequence": sequence,
+        "constraint_name": constraint,
+        "rely": "false",
+        "comment": None,
+    }
+
+
+def imported(table, key, column, sequence, constraint, schema="PUBLIC"):
+    """A row of SHOW IMPORTED KEYS."""
+    return {
+        "created_on": DATE,
+        "pk_database_name": "SHOP",
+        "pk_schema_name": schema,
+        "pk_table_name": table,
+        "pk_column_name": key,
+        "fk_database_name": "SHOP",
+        "fk_schema_name": "PUBLIC",
+        "fk_table_name": "LINES",
+        "fk_column_name": column,
+        "key_sequence": sequence,
+        "update_rule": "NO ACTION",
+        "delete_rule": "NO ACTION",
+        "fk_name": constraint,
+        "pk_name": "SYS_CONSTRAINT_9",
+        "deferrability": "NOT DEFERRABLE",
+        "rely": "false",
+        "comment": None,
+    }
+
+
+def test_rows_of_one_key_belong_together_in_the_order_of_the_key():
+    keys = read_keys(
+        [own("LINE_NO", 2, "SYS_CONSTRAINT_1"), own("ORDER_ID", 1, "SYS_CONSTRAINT_1")],
+        [own("CODE", 1, "U1"), own("B", "2", "U2"), own("A", "1", "U2")],
+        [
+            imported("PRICES", "VALID_FROM", "PRICED_AT", 2, "SYS_CONSTRAINT_3"),
+            imported("my Orders", "ID", "ORDER_ID", 1, "SYS_CONSTRAINT_2", schema="old"),
+            imported("PRICES", "ARTICLE", "ARTICLE_ID", 1, "SYS_CONSTRAINT_3"),
+        ],
+    )
+    assert keys == TableKeys(
+        primary=("ORDER_ID", "LINE_NO"),
+        unique=(("CODE",), ("A", "B")),
+        foreign=(
+            DeclaredLink(
+                ("ARTICLE_ID", "PRICED_AT"), "SHOP.PUBLIC.PRICES", ("ARTICLE", "VALID_FROM")
+            ),
+            DeclaredLink(("ORDER_ID",), 'SHOP."old"."my Orders"', ("ID",)),
+        ),
+    )
+
+
+def test_a_table_without_keys_has_none():
+    assert read_keys([], [], []) == TableKeys()
+
+
+TABLES = """
+    CREATE TABLE CUSTOMERS (ID INTEGER PRIMARY KEY, EMAIL VARCHAR UNIQUE, JOINED TIMESTAMP_NTZ);
+    CREATE TABLE ORDERS (ID INTEGER PRIMARY KEY, CUSTOMER_ID INTEGER, PLACED TIMESTAMP_NTZ,
+        FOREIGN KEY (CUSTOMER_ID) REFERENCES CUSTOMERS (ID));
+    CREATE TABLE "order lines" ("order" INTEGER, CUSTOMER_ID INTEGER, AMOUNT FLOAT,
+        FOREIGN KEY ("order") REFERENCES ORDERS (ID));
+    CREATE VIEW NEW_ORDERS AS SELECT * FROM ORDERS;
+    INSERT INTO CUSTOMERS VALUES (1, 'a@b', '2024-01-01'), (2, 'c@d', '2024-02-01');
+    INSERT INTO ORDERS VALUES (10, 1, '2024-03-01'), (11, 2, '2024-03-02');
+    INSERT INTO "order lines" VALUES (10, 1, 1.5), (11, 2, 2.5);
+"""
+
+
+@pytest.fixture
+def account(snowflake_server, monkeypatch):
+    """A connector to an account whose schema SHOP.KEYS has declared keys."""
+    snowflake_server.add_schema("SHOP", "KEYS")
+    snowflake_server.add_schema("SHOP", "EMPTY")
+    with snowflake_server.connect(schema="KEYS") as connection, connection.cursor() as cursor:
+        there = {row[1] for row in cursor.execute("SHOW TABLES IN SCHEMA SHOP.KEYS")}
+        for statement in TABLES.split(";")[:-1] if not there else ():
+            cursor.execute(statement)
+    monkeypatch.setenv("SHOP_PASSWORD", snowflake_server.password)
+    return SnowflakeConnector(
+        account=snowflake_server.account,
+        host=snowflake_server.host,
+        port=snowflake_server.port,
+        protocol="http",
+        user=snowflake_server.user,
+        role=snowflake_server.role,
+        warehouse="WH",
+        password_variable="SHOP_PASSWORD",
+    )
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    from rle.connectors.snowflake_session import close_sessions
+
+    close_sessions()
+
+
+@pytest.mark.snowflake
+def test_an_account_says_which_keys_it_declares(account):
+    assert account.table_keys("shop.keys.customers") == TableKeys(("ID",), (("EMAIL",),))
+    assert account.table_keys('SHOP.KEYS."order lines"') == TableKeys(
+        foreign=(DeclaredLink(("order",), "SHOP.KEYS.ORDERS", ("ID",)),)
+    )
+    assert account.table_keys("SHOP.KEYS.NEW_ORDERS") == TableKeys()
+    with pytest.raises(UnknownNameError):
+        account.table_keys("SHOP.KEYS.NOTHING")
+
+
+@pytest.mark.snowflake
+def test_a_schema_of_an_account_has_the_tables_that_are_in_it(account):
+    assert account.sources_in("shop.keys") == [
+        'SHOP.KEYS."order lines"',
+        "SHOP.KEYS.CUSTOMERS",
+        "SHOP.KEYS.NEW_ORDERS",
+        "SHOP.KEYS.ORDERS",
+    ]
+    with pytest.raises(UnknownNameError, match=r"SHOP\.EMPTY"):
+        account.sources_in("SHOP.EMPTY")
+
+
+@pytest.mark.snowflake
+def test_a_schema_of_an_account_is_drafted_as_one_of_a_file_is(account):
+    draft = rle.Dataset.from_schema(account, "shop.keys", exclude=["new_*"])
+    assert {table.name: table.primary_key for table in draft.tables} == {
+        "order_lines": None,
+        "customers": "ID",
+        "orders": "ID",
+    }
+    assert draft["orders"].foreign_keys[0].link_to == "customers.ID"
+    assert draft["order_lines"].foreign_keys[0].link_to == "orders.ID"
+    assert draft.open_times == {"customers": ("JOINED",), "orders": ("PLACED",)}
+    assert [str(found).partition(":")[0] for found in draft.suggestions] == [
+        "link order_lines.CUSTOMER_ID -> customers.ID"
+    ]
+    draft.accept()
+    found = {}
+    exec(draft.to_code(), found)
+    assert [repr(table) for table in found["tables"]] == [repr(table) for table in draft.tables]

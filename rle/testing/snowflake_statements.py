@@ -1,0 +1,507 @@
+"""Every statement the stand-in for Snowflake answers by itself, and the way to the rest.
+
+Part of the stand-in for Snowflake; runs under that server's own Python and imports nothing of rle.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from fakesnow.dialect import parse_one
+from snowflake.connector.errors import Error as DriverError
+from snowflake_accounts import SnowflakeError, not_allowed, not_there
+from snowflake_catalog import NAME, Column, Foreign, Name, Table, shown, split_name, taken
+from snowflake_session import UNKNOWN, Answer, Session, done, texts
+from snowflake_show import describe, show
+from snowflake_sql import declared_columns, folded, resolve, run_duckdb, run_sql, translate
+from snowflake_stages import copy_into, create_stage, drop_stage, list_stage, put, remove
+from snowflake_types import from_duckdb, parse_type
+from sqlglot import exp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_COMMENTS = re.compile(r"\s*(?:--[^\n]*(?:\n|$)|/\*.*?\*/|//[^\n]*(?:\n|$))", re.DOTALL)
+_EXISTS = r"(?P<exists>IF\s+(?:NOT\s+)?EXISTS\s+)?"
+
+
+def run(
+    session: Session, sql: str, values: Sequence[Any] = (), many: list[Any] | None = None
+) -> Answer:
+    """Run one statement.
+
+    Args:
+        session: Whose.
+        sql: The statement, as the driver sent it.
+        values: Bound values, in order.
+        many: Rows of bound values of one INSERT.
+
+    Raises:
+        SnowflakeError: The statement is refused.
+    """
+    text = sql
+    while match := _COMMENTS.match(text):
+        text = text[match.end() :]
+    text = text.strip().rstrip(";").strip()
+    if not text:
+        raise SnowflakeError("000900", "SQL compilation error:\nEmpty SQL statement.", "42601")
+    session.tags.append(session.parameters.get("QUERY_TAG", ""))
+    for pattern, answer in _OWN:
+        if match := pattern.fullmatch(text):
+            return answer(session, match)
+    return run_sql(session, text, values, many)
+
+
+def _show(session: Session, match: re.Match[str]) -> Answer:
+    return show(session, match[0])
+
+
+def _describe(session: Session, match: re.Match[str]) -> Answer:
+    return describe(session, (match["kind"] or "TABLE").upper(), session.name(match["name"]))
+
+
+def _alter_session(session: Session, match: re.Match[str]) -> Answer:
+    for key, value in re.findall(r"(\w+)\s*=\s*('(?:[^']|'')*'|[^\s,;]+)", match["what"]):
+        session.parameters[key.upper()] = value.strip("'").replace("''", "'")
+    return done()
+
+
+def _unset_session(session: Session, match: re.Match[str]) -> Answer:
+    for key in re.findall(r"\w+", match["what"]):
+        session.parameters.pop(key.upper(), None)
+    return done()
+
+
+def _use(session: Session, match: re.Match[str]) -> Answer:
+    kind, parts = (match["kind"] or "DATABASE").upper(), split_name(match["name"])
+    if kind == "ROLE":
+        check_role(session, parts[0])
+        session.role = parts[0]
+    elif kind == "WAREHOUSE":
+        session.warehouse = session.find_warehouse(parts[0]).name
+    elif kind == "DATABASE" and len(parts) == 1:
+        if parts[0] not in session.catalog.schemas:
+            raise not_there("Database", shown(parts[0]))
+        session.database = parts[0]
+        session.schema = "PUBLIC" if "PUBLIC" in session.catalog.schemas[parts[0]] else None
+    else:
+        name = session.full([*parts, ""])
+        session.check_usage(name)
+        session.database, session.schema = name.database, name.schema
+    return done()
+
+
+def check_role(session: Session, role: str) -> None:
+    """Raise where the user does not have a role."""
+    if role not in session.user.roles:
+        raise SnowflakeError(
+            "003013",
+            f"SQL access control error:\nRequested role '{role}' is not assigned to the executing "
+            "user. Specify another role to activate.",
+            "42501",
+        )
+
+
+def _wait(session: Session, match: re.Match[str]) -> Answer:
+    session.wait(float(match["seconds"]))
+    if session.is_cancelled:
+        raise SnowflakeError("000604", "SQL execution canceled", "57014")
+    return texts({"SYSTEM$WAIT": [f"waited {match['seconds']} seconds"]}, UNKNOWN)
+
+
+def _warehouse(session: Session, match: re.Match[str]) -> Answer:
+    name = split_name(match["name"])[0]
+    warehouse = session.find_warehouse(name)
+    if not session.may("OPERATE", "WAREHOUSE", shown(name)):
+        raise not_allowed("warehouse", shown(name))
+    if match["do"].upper() == "RESUME":
+        if warehouse.quota_is_used:
+            session.warehouse = name
+            session.need_warehouse()
+        if not warehouse.is_suspended and not match["exists"]:
+            raise SnowflakeError(
+                "090063", f"Invalid state. Warehouse '{name}' cannot be resumed.", "22000"
+            )
+    warehouse.is_suspended = match["do"].upper() == "SUSPEND"
+    return done()
+
+
+def _grant(session: Session, match: re.Match[str]) -> Answer:
+    """GRANT and REVOKE, on one object or on all of a schema; only an admin may."""
+    if session.role not in ("ACCOUNTADMIN", "SECURITYADMIN"):
+        raise not_allowed("account", session.account.name.upper())
+    account, kind = session.account, (match["kind"] or match["one"]).upper()
+    do = account.grant if match["do"].upper() == "GRANT" else account.revoke
+    role = split_name(match["role"])[0]
+    wanted = [re.sub(r"\s+", " ", p.strip().upper()) for p in match["privileges"].split(",")]
+    if match["all"]:
+        kind = kind.rstrip("S")
+        scope = tuple(split_name(match["name"]))
+        names = [
+            str(name)
+            for name, table in session.catalog.tables.items()
+            if table.kind == kind and name[: len(scope)] == scope
+        ]
+        if match["all"].upper() == "FUTURE":
+            names = []
+    else:
+        names = [_granted_name(session, kind, match["name"])]
+    for name in names:
+        for privilege in wanted:
+            do(role, "ALL" if privilege.startswith("ALL") else privilege, kind, name)
+    return done()
+
+
+def _granted_name(session: Session, kind: str, text: str) -> str:
+    parts = split_name(text)
+    if kind in ("TABLE", "VIEW"):
+        name = session.full(parts)
+        found = session.catalog.find(name)
+        if found.kind != kind:
+            raise not_there(kind.title(), str(name))
+        return str(name)
+    if kind == "SCHEMA":
+        full = session.full([*parts, ""])
+        session.catalog.check_schema(full.database, full.schema)
+        return f"{shown(full.database)}.{shown(full.schema)}"
+    known = session.catalog.schemas if kind == "DATABASE" else session.account.warehouses
+    if parts[0] not in known:
+        raise not_there(kind.title(), shown(parts[0]))
+    return shown(parts[0])
+
+
+def _create_space(session: Session, match: re.Match[str]) -> Answer:
+    parts, kind = split_name(match["name"]), match["kind"].upper()
+    if kind == "DATABASE":
+        if parts[0] in session.catalog.schemas and not match["exists"]:
+            raise taken(shown(parts[0]))
+        session.catalog.create_database(parts[0])
+        session.database, session.schema = parts[0], "PUBLIC"
+    else:
+        name = session.full([*parts, ""])
+        session.catalog.check_schema(name.database, "INFORMATION_SCHEMA")
+        if name.schema in session.catalog.schemas[name.database] and not match["exists"]:
+            raise taken(shown(name.schema))
+        session.catalog.create_schema(name.database, name.schema)
+        session.database, session.schema = name.database, name.schema
+    return done(f"{kind.title()} {shown(parts[-1])} successfully created.")
+
+
+def _drop_space(session: Session, match: re.Match[str]) -> Answer:
+    parts, catalog = split_name(match["name"]), session.catalog
+    is_database = match["kind"].upper() == "DATABASE"
+    try:
+        if is_database:
+            catalog.check_schema(parts[0], "INFORMATION_SCHEMA")
+            catalog.drop_database(parts[0])
+        else:
+            name = session.full([*parts, ""])
+            catalog.check_schema(name.database, name.schema)
+            catalog.drop_schema(name.database, name.schema)
+    except SnowflakeError:
+        if not match["exists"]:
+            raise
+    return done(f"{shown(parts[-1])} successfully dropped.")
+
+
+def _drop(session: Session, match: re.Match[str]) -> Answer:
+    name, kind = session.name(match["name"]), match["kind"].upper()
+    with session.catalog.lock:
+        try:
+            table = session.see(name)
+            if table.kind != kind:
+                raise not_there(kind.title(), str(name))
+        except SnowflakeError:
+            if match["exists"]:
+                return done("Drop statement executed successfully.")
+            raise
+        if not session.may("OWNERSHIP", kind, str(name)):
+            raise not_allowed(kind.lower(), shown(name.table))
+        run_duckdb(session, f"DROP {kind} {name.sql}")
+        del session.catalog.tables[name]
+    session.account.loaded.pop(name, None)
+    return done(f"{shown(name.table)} successfully dropped.")
+
+
+def _rename(session: Session, match: re.Match[str]) -> Answer:
+    old, new = session.name(match["name"]), session.name(match["new"])
+    with session.catalog.lock:
+        session.check_table(old, "OWNERSHIP")
+        session.check_create(new, "TABLE")
+        session.catalog.check_free(new)
+        _together(session, lambda: session.catalog.move(old, new, session.con.execute))
+    return done()
+
+
+def _swap(session: Session, match: re.Match[str]) -> Answer:
+    one, two = session.name(match["name"]), session.name(match["new"])
+    with session.catalog.lock:
+        for name in (one, two):
+            session.check_table(name, "OWNERSHIP")
+        middle = one._replace(table=f"rle swap {session.id}")
+
+        def swap() -> None:
+            for old, new in ((one, middle), (two, one), (middle, two)):
+                session.catalog.move(old, new, session.con.execute)
+
+        _together(session, swap)
+    return done()
+
+
+def _together(session: Session, change: Callable[[], None]) -> None:
+    session.con.begin()
+    try:
+        change()
+        session.con.commit()
+    except BaseException:
+        session.con.rollback()
+        raise
+
+
+def _cluster(session: Session, match: re.Match[str]) -> Answer:
+    session.see(session.name(match["name"])).cluster_by = f"LINEAR{match['columns']}"
+    return done()
+
+
+def _add_key(session: Session, match: re.Match[str]) -> Answer:
+    name = session.name(match["name"])
+    table = session.check_table(name, "OWNERSHIP")
+    stub = parse_one(f"CREATE TABLE rle_stub (rle_column INT, {match['key']})")
+    _take_keys(session, table, stub.this)
+    return done()
+
+
+def _create(session: Session, match: re.Match[str]) -> Answer:
+    """CREATE TABLE or VIEW, whose keys and types are noted here and not given to DuckDB."""
+    try:
+        expression = parse_one(match[0])
+    except DriverError as error:
+        raise SnowflakeError(
+            "001003", f"SQL compilation error:\nsyntax error {error.msg}", "42000"
+        ) from error
+    if not isinstance(expression, exp.Create):
+        raise SnowflakeError("000002", f"Unsupported feature '{match[0][:60]}'.", "0A000")
+    kind = str(expression.kind).upper()
+    schema = expression.this if isinstance(expression.this, exp.Schema) else None
+    target = schema.this if schema is not None else expression.this
+    name = session.full(
+        [folded(target.args[p]) for p in ("catalog", "db", "this") if target.args.get(p)]
+    )
+    session.check_create(name, kind)
+    with session.catalog.lock:
+        return _create_in(session, expression, kind, name)
+
+
+def _create_in(session: Session, expression: exp.Create, kind: str, name: Name) -> Answer:
+    catalog = session.catalog
+    schema = expression.this if isinstance(expression.this, exp.Schema) else None
+    if name in catalog.tables and expression.args.get("exists"):
+        return done(f"{shown(name.table)} already exists, statement succeeded.")
+    if not (name in catalog.tables and expression.args.get("replace")):
+        catalog.check_free(name)
+    elif catalog.tables[name].kind != kind:
+        raise taken(shown(name.table))
+    properties = list((expression.args.get("properties") or exp.Properties()).expressions)
+    is_temporary = any(isinstance(p, exp.TemporaryProperty) for p in properties)
+    table = Table({}, view_sql=match_sql(expression) if kind == "VIEW" else None)
+    table.owner_session = session.id if is_temporary else None
+    for clustering in (p for p in properties if isinstance(p, exp.ClusterProperty)):
+        inside = ", ".join(part.sql(dialect="snowflake") for part in clustering.expressions)
+        table.cluster_by = f"LINEAR({inside})"
+    expression.set("properties", None)
+    source = expression.expression or (expression.args.get("clone") or exp.Clone()).this
+    like = next((p.this for p in properties if isinstance(p, exp.LikeProperty)), None)
+    if like is not None or isinstance(source, exp.Table):
+        _copy_shape(session, expression, table, like or source, has_rows=like is None)
+    elif isinstance(source, exp.Expression):
+        resolve(session, source)
+        declared = dict(declared_columns(session, source))
+        if schema is None:
+            table.columns = {c: Column(t) for c, t in declared.items() if t is not None}
+    if schema is not None:
+        _take_columns(session, table, schema)
+        if kind == "VIEW":
+            table.columns = {}
+    target = expression.this.this if isinstance(expression.this, exp.Schema) else expression.this
+    for part, text in zip(("catalog", "db", "this"), name, strict=True):
+        target.set(part, exp.to_identifier(text, quoted=True))
+    for sql in translate(session, expression, None):
+        run_duckdb(session, sql)
+    run_duckdb(session, f"DESCRIBE {name.sql}")
+    found = session.con.fetchall()
+    table.columns = {
+        row[0]: table.columns.get(row[0]) or Column(from_duckdb(row[1])) for row in found
+    }
+    catalog.tables[name] = table
+    session.account.loaded.pop(name, None)
+    return done(f"{kind.title()} {shown(name.table)} successfully created.")
+
+
+def match_sql(expression: exp.Expression) -> str:
+    """Return a statement's text."""
+    return expression.sql(dialect="snowflake")
+
+
+def _copy_shape(
+    session: Session, expression: exp.Create, table: Table, other: exp.Expression, *, has_rows: bool
+) -> None:
+    """LIKE and CLONE: the columns and keys of another table, with or without its rows."""
+    (name,) = resolve(session, other)
+    model = session.catalog.find(name)
+    table.columns, table.primary = dict(model.columns), model.primary
+    table.foreign, table.unique = list(model.foreign), list(model.unique)
+    query = exp.select("*").from_(other.copy())
+    expression.set("clone", None)
+    expression.set("expression", query if has_rows else query.limit(0))
+
+
+def _take_columns(session: Session, table: Table, schema: exp.Schema) -> None:
+    """Note declared types and keys, and leave DuckDB what it can hold."""
+    _take_keys(session, table, schema)
+    columns = [part for part in schema.expressions if isinstance(part, exp.ColumnDef)]
+    for column in columns:
+        if column.kind is None:
+            continue
+        sf_type = parse_type(column.kind.sql(dialect="snowflake"))
+        constraints = [part.kind for part in column.args.get("constraints") or []]
+        must = any(
+            isinstance(part, exp.NotNullColumnConstraint) and not part.args.get("allow_null")
+            for part in constraints
+        )
+        default = next((p for p in constraints if isinstance(p, exp.DefaultColumnConstraint)), None)
+        key = folded(column.this)
+        text = default.this.sql(dialect="snowflake") if default is not None else None
+        table.columns[key] = Column(
+            sf_type, is_nullable=not must and key not in table.primary, default=text
+        )
+        if sf_type.name in ("VECTOR", "GEOGRAPHY", "GEOMETRY"):
+            column.set("kind", exp.DataType.build("VARIANT", dialect="snowflake"))
+        keys = (exp.PrimaryKeyColumnConstraint, exp.UniqueColumnConstraint, exp.Reference)
+        kept = [p for p in column.args.get("constraints") or [] if not isinstance(p.kind, keys)]
+        column.set("constraints", kept)
+    schema.set("expressions", columns)
+
+
+def _take_keys(session: Session, table: Table, schema: exp.Schema) -> None:
+    for part in schema.expressions:
+        if isinstance(part, exp.ColumnDef):
+            for constraint in part.args.get("constraints") or []:
+                _take_key(session, table, constraint.kind, (folded(part.this),), "")
+        elif isinstance(part, exp.Constraint):
+            for inner in part.expressions:
+                _take_key(session, table, inner, (), folded(part.this))
+        else:
+            _take_key(session, table, part, (), "")
+
+
+def _take_key(
+    session: Session, table: Table, key: exp.Expression, columns: tuple[str, ...], name: str
+) -> None:
+    if isinstance(key, exp.PrimaryKeyColumnConstraint | exp.PrimaryKey):
+        table.primary = columns or _key_columns(key.expressions)
+        table.primary_name = name or "SYS_CONSTRAINT_PRIMARY"
+    elif isinstance(key, exp.UniqueColumnConstraint):
+        table.unique.append(columns or _key_columns(key.this.expressions))
+    elif isinstance(key, exp.ForeignKey | exp.Reference):
+        reference = key.args["reference"] if isinstance(key, exp.ForeignKey) else key
+        own = columns or _key_columns(key.expressions)
+        schema = reference.this
+        target = schema.this if isinstance(schema, exp.Schema) else schema
+        full = session.full(
+            [folded(target.args[p]) for p in ("catalog", "db", "this") if target.args.get(p)]
+        )
+        other = session.catalog.find(full)
+        there = (
+            _key_columns(schema.expressions) if isinstance(schema, exp.Schema) else other.primary
+        )
+        name = name or f"SYS_CONSTRAINT_{len(table.foreign) + 1}"
+        table.foreign.append(Foreign(own, full, there or other.primary, name))
+
+
+def _key_columns(parts: list[exp.Expression]) -> tuple[str, ...]:
+    return tuple(folded(part.find(exp.Identifier)) for part in parts)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text.replace(" ", r"\s+"), re.IGNORECASE | re.DOTALL)
+
+
+_STAGE = r"""'@(?:[^']|'')+'|@(?:"(?:[^"]|"")+"|[^\s;()'"])+"""
+_OWN: tuple[tuple[re.Pattern[str], Callable[[Session, re.Match[str]], Answer]], ...] = (
+    (_pattern(r"SHOW .*"), _show),
+    (_pattern(rf"DESC(?:RIBE)? (?P<kind>TABLE|VIEW)? ?(?P<name>{NAME})"), _describe),
+    (_pattern(r"ALTER SESSION SET (?P<what>.*)"), _alter_session),
+    (_pattern(r"ALTER SESSION UNSET (?P<what>.*)"), _unset_session),
+    (_pattern(rf"USE (?:(?P<kind>ROLE|WAREHOUSE|DATABASE|SCHEMA) )?(?P<name>{NAME})"), _use),
+    (_pattern(r"USE SECONDARY ROLES \w+"), lambda *_: done()),
+    (_pattern(r"(?:CALL|SELECT) SYSTEM\$WAIT\(\s*(?P<seconds>[\d.]+)[^)]*\)"), _wait),
+    (
+        _pattern(
+            rf"ALTER WAREHOUSE (?P<name>{NAME}) (?P<do>RESUME|SUSPEND)(?P<exists> IF SUSPENDED)?"
+        ),
+        _warehouse,
+    ),
+    (
+        _pattern(
+            r"(?P<do>GRANT|REVOKE) (?P<privileges>[\w, ]+?) ON "
+            r"(?:(?P<all>ALL|FUTURE) (?P<kind>TABLES|VIEWS) IN (?:SCHEMA|DATABASE)"
+            rf"|(?P<one>TABLE|VIEW|SCHEMA|DATABASE|WAREHOUSE)) (?P<name>{NAME}) (?:TO|FROM) "
+            rf"ROLE (?P<role>{NAME})"
+        ),
+        _grant,
+    ),
+    (
+        _pattern(
+            r"CREATE (?P<replace>OR REPLACE )?(?P<temporary>TEMP(?:ORARY)? )?STAGE "
+            rf"{_EXISTS}(?P<name>{NAME})(?:\s.*)?"
+        ),
+        create_stage,
+    ),
+    (_pattern(rf"DROP STAGE {_EXISTS}(?P<name>{NAME})"), drop_stage),
+    (
+        _pattern(
+            r"PUT '?(?P<source>file://(?:[^'\s]|(?<=[^'])\s(?!@))+)'? "
+            rf"(?P<target>{_STAGE})(?P<options>.*)?"
+        ),
+        put,
+    ),
+    (_pattern(rf"(?:LIST|LS) (?P<place>{_STAGE})"), list_stage),
+    (_pattern(rf"(?:REMOVE|RM) (?P<place>{_STAGE})"), remove),
+    (
+        _pattern(rf"COPY INTO (?P<table>{NAME}) FROM (?P<place>{_STAGE})(?P<options>.*)?"),
+        copy_into,
+    ),
+    (
+        _pattern(
+            r"CREATE (?:OR REPLACE )?(?:TRANSIENT )?(?P<kind>DATABASE|SCHEMA) "
+            rf"{_EXISTS}(?P<name>{NAME})(?:\s.*)?"
+        ),
+        _create_space,
+    ),
+    (
+        _pattern(rf"DROP (?P<kind>DATABASE|SCHEMA) {_EXISTS}(?P<name>{NAME})(?: CASCADE)?"),
+        _drop_space,
+    ),
+    (
+        _pattern(rf"DROP (?P<kind>TABLE|VIEW) {_EXISTS}(?P<name>{NAME})(?: CASCADE| RESTRICT)?"),
+        _drop,
+    ),
+    (_pattern(rf"ALTER TABLE {_EXISTS}(?P<name>{NAME}) RENAME TO (?P<new>{NAME})"), _rename),
+    (_pattern(rf"ALTER TABLE {_EXISTS}(?P<name>{NAME}) SWAP WITH (?P<new>{NAME})"), _swap),
+    (_pattern(rf"ALTER TABLE (?P<name>{NAME}) CLUSTER BY (?P<columns>\(.*\))"), _cluster),
+    (
+        _pattern(
+            rf"ALTER TABLE (?P<name>{NAME}) ADD (?P<key>(?:CONSTRAINT {NAME} )?"
+            r"(?:PRIMARY KEY|FOREIGN KEY|UNIQUE)\b.*)"
+        ),
+        _add_key,
+    ),
+    (
+        _pattern(
+            r"CREATE (?:OR REPLACE )?(?:LOCAL |GLOBAL )?"
+            r"(?:TEMP(?:ORARY)? |TRANSIENT |VOLATILE |SECURE )?(?:TABLE|VIEW) .*"
+        ),
+        _create,
+    ),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import pickle
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +88,8 @@ def test_every_type_survives(warehouse: Warehouse) -> None:
     connector = warehouse.connector()
     schema = connector.arrow_schema(source)
     # DuckDB reads a fixed-size list from a Parquet file as a list.
-    assert schema.remove(len(schema) - 1) == rows.schema.remove(len(schema) - 1)
+    stored = warehouse.stored(rows.schema)
+    assert schema.remove(len(schema) - 1) == stored.remove(len(schema) - 1)
     assert read_all(connector, source, rows.column_names, 2).to_pylist() == rows.to_pylist()
 
 
@@ -134,7 +136,7 @@ def test_missing_names_are_told_with_the_nearest(warehouse: Warehouse) -> None:
 
 @pytest.mark.parametrize("name", ["orders", "main.orders", "a.b.c.d", "", ".main.orders", 'a.b."c'])
 def test_malformed_names_show_the_form(warehouse: Warehouse, name: str) -> None:
-    with pytest.raises(ValidationError, match=r"DB\.SCHEMA\.TABLE, such as .*orders"):
+    with pytest.raises(ValidationError, match=r"DB\.SCHEMA\.TABLE, such as .*(orders|ORDERS)"):
         warehouse.connector().arrow_schema(name)
 
 
@@ -145,8 +147,12 @@ def test_sample_is_spread_and_the_same_each_time(warehouse: Warehouse) -> None:
     ids = sample["id"].to_pylist()
     assert sample.num_rows == 320
     assert len(set(ids)) == 320
-    assert (ids[0], ids[-1]) == (0, 4999)
-    assert max(b - a for a, b in itertools.pairwise(ids)) < 300
+    if warehouse.samples_in_order:
+        assert (ids[0], ids[-1]) == (0, 4999)
+        assert max(b - a for a, b in itertools.pairwise(ids)) < 300
+    else:
+        tenths = Counter(number // 500 for number in ids)
+        assert all(10 < tenths[i] < 60 for i in range(10))
     assert connector.sample(source, max_rows=320).equals(sample)
 
 

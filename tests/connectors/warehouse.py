@@ -67,6 +67,8 @@ class Warehouse(ABC):
     """Whether columns hold plain values only, with types inferred from text."""
     splits: ClassVar[bool] = True
     """Whether a long table is read in several chunks."""
+    samples_in_order: ClassVar[bool] = True
+    """Whether rows of a sample come in the order they have in the table."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -82,6 +84,10 @@ class Warehouse(ABC):
     @abstractmethod
     def name(self, table: str) -> str:
         """Full name of a table that need not exist."""
+
+    def stored(self, schema: pa.Schema) -> pa.Schema:
+        """What a table of these columns looks like when it is read."""
+        return schema
 
     def writer(self) -> CanWrite:
         return self.connector()  # type: ignore[return-value]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rle.errors import ValidationError
 from rle.testing.shop_tasks import History, Splits, make_tasks
 
 if TYPE_CHECKING:
@@ -118,7 +119,16 @@ class Shop:
         return self.tables | tasks
 
     def write_duckdb(self, path: str | Path) -> Path:
-        """Create a database file with every table in schema "main"; the file must not exist."""
+        """Create a database file with every table in schema "main".
+
+        Raises:
+            ValidationError: The file is there already.
+        """
+        if Path(path).exists():
+            raise ValidationError(
+                f"{path} exists already, and a shop goes into a new file. Use it as it is, "
+                f"DuckDBConnector(database={str(path)!r}), or delete it first."
+            )
         with duckdb.connect(str(path)) as connection:
             for name, table in self.all_tables().items():
                 connection.register("arrow_rows", table)

@@ -85,7 +85,7 @@ class Tokens:
 
 @dataclass
 class Account:
-    """Users, roles, warehouses and grants of one account. Every grant is there until it is revoked."""
+    """Users, warehouses and grants of one account. Every grant is there until it is revoked."""
 
     name: str
     users: dict[str, User] = field(default_factory=dict)

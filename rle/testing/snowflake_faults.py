@@ -17,7 +17,9 @@ from snowflake_catalog import Name
 from snowflake_types import parse_type
 
 if TYPE_CHECKING:
-    from snowflake_server import Server
+    from collections.abc import Callable
+
+    from snowflake_service import Server
 
 
 @dataclass
@@ -65,37 +67,7 @@ class Faults:
 
 def administer(server: Server, what: str, told: dict[str, Any]) -> dict[str, Any]:
     """Do what a test asks for; returns what it wants to know."""
-    account, catalog = server.account, server.catalog
-    if what == "user":
-        told["roles"] = tuple(told.get("roles", ("PUBLIC",)))
-        user = account.users.get(told["name"].upper()) or User(told["name"].upper())
-        for key, value in told.items():
-            setattr(user, key, value.upper() if key == "name" else value)
-        account.users[user.name] = user
-    elif what == "warehouse":
-        name = told.pop("name")
-        account.warehouses[name] = dataclasses.replace(
-            account.warehouses.get(name) or Warehouse(name), **told
-        )
-    elif what in ("grant", "revoke"):
-        do = account.grant if what == "grant" else account.revoke
-        do(told["role"], told["privilege"], told["kind"], told["name"])
-    elif what == "fault":
-        server.faults.pending.append(Fault(**told))
-    elif what == "settings":
-        _set(server, told)
-    elif what == "expire":
-        server.expire(session=told.get("session", True), master=told.get("master", False))
-    elif what == "schema":
-        catalog.create_database(told["database"])
-        catalog.create_schema(told["database"], told["schema"])
-    elif what == "queries":
-        return {"queries": [dataclasses.asdict(query) for query in server.history]}
-    elif what == "state":
-        return _state(server)
-    elif what == "reset":
-        reset(server)
-    return {}
+    return _TASKS[what](server, told) or {}
 
 
 def put_table(server: Server, name: list[str], content: bytes, types: dict[str, str]) -> int:
@@ -143,3 +115,39 @@ def _state(server: Server) -> dict[str, Any]:
         ),
         "faults": len(server.faults.pending),
     }
+
+
+def _user(server: Server, told: dict[str, Any]) -> None:
+    users, name = server.account.users, told.pop("name").upper()
+    user = users.setdefault(name, User(name))
+    for key, value in told.items():
+        setattr(user, key, tuple(value) if key == "roles" else value)
+
+
+def _warehouse(server: Server, told: dict[str, Any]) -> None:
+    warehouses, name = server.account.warehouses, told.pop("name")
+    warehouses[name] = dataclasses.replace(warehouses.get(name) or Warehouse(name), **told)
+
+
+def _schema(server: Server, told: dict[str, Any]) -> None:
+    server.catalog.create_database(told["database"])
+    server.catalog.create_schema(told["database"], told["schema"])
+
+
+def _queries(server: Server, _: dict[str, Any]) -> dict[str, Any]:
+    return {"queries": [dataclasses.asdict(query) for query in server.history]}
+
+
+_TASKS: dict[str, Callable[[Server, dict[str, Any]], dict[str, Any] | None]] = {
+    "user": _user,
+    "warehouse": _warehouse,
+    "grant": lambda server, told: server.account.grant(**told),
+    "revoke": lambda server, told: server.account.revoke(**told),
+    "fault": lambda server, told: server.faults.pending.append(Fault(**told)),
+    "settings": _set,
+    "expire": lambda server, told: server.expire(**told),
+    "schema": _schema,
+    "queries": _queries,
+    "state": lambda server, _: _state(server),
+    "reset": lambda server, _: reset(server),
+}

@@ -17,16 +17,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from snowflake_accounts import SnowflakeError
 from snowflake_wire import json_chunk, number_types, to_arrow, to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from snowflake_accounts import SnowflakeError
     from snowflake_session import Answer
 
 MAX_KEPT = 500
 MAX_BYTES = 2 * 2**30
-_KEY_HEADER = "x-amz-server-side-encryption-customer-key"
+KEY_HEADER = "x-amz-server-side-encryption-customer-key"
 
 
 @dataclass
@@ -146,7 +146,7 @@ class Results:
             data["rowset"] = to_json(rows, answer.types)
         if chunks:
             row_bytes = answer.rows.nbytes // max(answer.rows.num_rows, 1)
-            data["chunkHeaders"] = {_KEY_HEADER: self.key}
+            data["chunkHeaders"] = {KEY_HEADER: self.key}
             data["chunks"] = [
                 {
                     "url": self.link(base, query, number),

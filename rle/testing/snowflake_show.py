@@ -450,8 +450,10 @@ _SHOWS: tuple[tuple[str, Callable[[Session, re.Match[str]], Rows]], ...] = (
     ("WAREHOUSES", _warehouses),
     ("STAGES", _stages),
     (
-        rf"GRANTS(?: TO ROLE (?P<role>{NAME}))?"
-        rf"(?: ON (?P<on>TABLE|VIEW|SCHEMA|DATABASE|WAREHOUSE) (?P<object>{NAME}))?",
+        (
+            rf"GRANTS(?: TO ROLE (?P<role>{NAME}))?"
+            rf"(?: ON (?P<on>TABLE|VIEW|SCHEMA|DATABASE|WAREHOUSE) (?P<object>{NAME}))?"
+        ),
         _grants,
     ),
     (rf"GRANTS TO USER (?P<user>{NAME})", _grants_to_user),

@@ -250,7 +250,7 @@ def _named(expression: exp.Expression) -> exp.Expression:
         "expressions",
         [
             part
-            if isinstance(part, exp.Alias | exp.Star) or (isinstance(part, exp.Column))
+            if isinstance(part, exp.Alias | exp.Star | exp.Column)
             else exp.alias_(part, _output_name(part), quoted=True)
             for part in named.expressions
         ],

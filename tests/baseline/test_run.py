@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from rle import DuckDBConnector, cli
+from rle import DuckDBConnector
 from rle.baseline import node
 from rle.baseline.aim import Aim
 from rle.baseline.boost import Boosted, Rows, as_scores, train
 from rle.baseline.report import BaselineReport, FeatureShare, verdict
 from rle.baseline.trivial import trivial_scores
+from rle.cli.app import app
 from rle.errors import DataError, MissingModelError, ValidationError
 from rle.sdk.dataset import Dataset
 from rle.spec.metric import EvaluationMetric
@@ -146,15 +147,15 @@ def test_a_missing_lightgbm_is_named_before_anything_is_read(shop_db, monkeypatc
 def test_the_command_prints_tables_or_json(shop_db, tmp_path):
     dataset = shop_of(shop_db, tables=("customers", "transactions"))
     file = str(dataset.save(tmp_path / "shop.yaml"))
-    shown = CliRunner().invoke(cli.app, ["baseline", file])
+    shown = CliRunner().invoke(app, ["baseline", file])
     assert shown.exit_code == 0, shown.output
     assert "Most important features" in shown.output
-    printed = CliRunner().invoke(cli.app, ["baseline", file, "--json"])
+    printed = CliRunner().invoke(app, ["baseline", file, "--json"])
     assert json.loads(printed.stdout)["validation"] == dataset.baseline().validation
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
-    failed = CliRunner().invoke(cli.app, ["baseline", str(tmp_path / "none.yaml")])
+    failed = CliRunner().invoke(app, ["baseline", str(tmp_path / "none.yaml")])
     assert failed.exit_code == 2
     assert failed.stderr.count("\n") == 1
 

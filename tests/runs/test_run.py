@@ -5,12 +5,16 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from rle.errors import DataError
 from rle.runs.events import ErrorEvent, RunStatus, StatusEvent, WarningEvent, read_events
 from rle.runs.run import recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def statuses(path):
@@ -62,6 +66,15 @@ with recorded(Path({str(tmp_path)!r}), listeners=(), message=""):
     assert (last.status, last.message) == (RunStatus.CANCELED, "canceled by SIGTERM")
 
 
+@pytest.fixture
+def unhandled_sigterm() -> Iterator[None]:
+    """Nobody handles SIGTERM: Ray, used by an earlier test of this process, leaves a handler."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("unhandled_sigterm")
 def test_sigterm_is_handed_back_and_a_handler_of_others_stays(tmp_path):
     with recorded(tmp_path, listeners=(), message=""):
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
@@ -76,6 +89,7 @@ def test_sigterm_is_handed_back_and_a_handler_of_others_stays(tmp_path):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@pytest.mark.usefixtures("unhandled_sigterm")
 def test_a_run_in_another_thread_leaves_signals_alone(tmp_path):
     seen = []
 

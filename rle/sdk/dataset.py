@@ -51,7 +51,8 @@ class Dataset(dataset_handle.Dataset):
         Args:
             connector: Where the schema is.
             schema: DB.SCHEMA.
-            exclude: Names of tables to pass over, in any case; * and ? stand for other characters.
+            exclude: Names of tables to pass over, in any case; * and ? stand for other characters,
+                and such a pattern may match nothing.
             time_columns: Which column tells when a row became known, by name in the graph; None
                 for a table whose rows were always known. May be said later.
             look_for_links: Whether to look for keys and links that were not declared. Costs a

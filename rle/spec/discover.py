@@ -70,7 +70,8 @@ def discover(connector: Connector, schema: str, *, exclude: Iterable[str] = ()) 
     Args:
         connector: Where the schema is.
         schema: DB.SCHEMA.
-        exclude: Names of tables to pass over, in any case; * and ? stand for other characters.
+        exclude: Names of tables to pass over, in any case; * and ? stand for other characters, and
+            such a pattern may match nothing.
 
     Raises:
         UnknownNameError: There is no such schema, or `exclude` names what is not there.
@@ -105,7 +106,7 @@ def _without(sources: Sequence[str], exclude: Iterable[str]) -> list[str]:
         hit = {
             s for s, table in tables.items() if fnmatchcase(table.casefold(), pattern.casefold())
         }
-        if not hit:
+        if not hit and not set(pattern) & set("*?["):
             raise UnknownNameError("table to leave out", pattern, map(_table_part, sources))
         tables = {source: table for source, table in tables.items() if source not in hit}
     if not tables:

@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rle.connectors.snowflake_settings import SnowflakeSettings
 
 _MEMORY_POOL = "ARROW_DEFAULT_MEMORY_POOL"
+_TAG = "_rle_query_tag"  # on a connection that is somebody else's, so never closed by us
 
 PATIENCE_S = 10
 """How long a close may take, in seconds; the server ends a session by itself."""
@@ -50,9 +52,15 @@ def load() -> Any:
     return module
 
 
+@cache
 def errors() -> tuple[type[Exception], ...]:
-    """Return the classes of what the driver raises."""
-    return (load().errors.Error,)
+    """Return the classes of what the driver raises, or lets through from its HTTP library."""
+    found: list[type[Exception]] = [load().errors.Error]
+    for module, name in (("requests", "RequestException"), ("urllib3", "HTTPError")):
+        full = f"snowflake.connector.vendored.{module}.exceptions"
+        with suppress(ModuleNotFoundError):  # generation 5 has none of them
+            found.append(getattr(importlib.import_module(full), name))
+    return tuple(found)
 
 
 def generation() -> int:
@@ -72,7 +80,7 @@ def connect(settings: SnowflakeSettings, *, keep_alive: bool) -> Any:
         ValidationError: A secret is not where it should be, or the driver is not installed.
     """
     if settings.auth_method is AuthMethod.ACTIVE_SESSION and settings.connection_name is None:
-        return _active_connection()
+        return _active_connection(settings)
     module = load()
     arguments = _sign_in(settings) | {
         "login_timeout": settings.login_timeout_s,
@@ -113,13 +121,16 @@ def query_tag(settings: SnowflakeSettings) -> str:
 def execute(connection: Any, sql: str, params: Sequence[Any]) -> Any:
     """Run a statement in a cursor of its own and return that; `?` stands for a value."""
     cursor = connection.cursor()
-    cursor.execute(sql, tuple(params) or None, _force_qmark_paramstyle=True)
+    options: dict[str, Any] = {"_force_qmark_paramstyle": True}
+    if (tag := getattr(connection, _TAG, None)) is not None:
+        options["_statement_params"] = {"QUERY_TAG": tag}
+    cursor.execute(sql, tuple(params) or None, **options)
     return cursor
 
 
 def close(connection: Any) -> None:
     """End a session, unless it is a notebook's own."""
-    if not getattr(connection, "_rle_is_borrowed", False):
+    if not hasattr(connection, _TAG):
         connection.close(retry=False)
 
 
@@ -143,7 +154,10 @@ def _sign_in(settings: SnowflakeSettings) -> dict[str, Any]:
 
 def _of_generation(settings: SnowflakeSettings) -> dict[str, Any]:
     if generation() < 5:
+        policies = importlib.import_module("snowflake.connector.backoff_policies")
+        pause_s = max(1, settings.network_timeout_s // 4)
         return {
+            "backoff_policy": policies.exponential_backoff(2, 1, pause_s),
             # Else the first sign-in asks three clouds whether this machine is theirs.
             "platform_detection_timeout_seconds": 0.0,
             "log_imported_packages_in_telemetry": False,
@@ -177,7 +191,7 @@ def _limit_retries(connection: Any, seconds: int) -> None:
     rest.fetch = fetch_briefly
 
 
-def _active_connection() -> Any:
+def _active_connection(settings: SnowflakeSettings) -> Any:
     """Return the connection of the notebook or the stored procedure that this runs in.
 
     Raises:
@@ -196,5 +210,6 @@ def _active_connection() -> Any:
             f"auth_method='active_session' found no session that is active here: {error}"
         ) from None
     connection = session.connection
-    connection._rle_is_borrowed = True  # noqa: SLF001 - ours, so that it is never closed
+    # Its own statements keep their tag, so ours go with each statement.
+    setattr(connection, _TAG, query_tag(settings))
     return connection

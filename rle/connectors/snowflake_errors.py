@@ -52,6 +52,11 @@ class Failure:
     def __post_init__(self) -> None:
         object.__setattr__(self, "compiled", re.compile(self.pattern))
 
+    @property
+    def is_worth_a_login(self) -> bool:
+        """Whether signing in once more may do: nobody has looked at the password yet."""
+        return self.is_passing or self.name == "warehouse_unreachable"
+
     def advise(self, found: re.Match[str], where: Where) -> str:
         """Return what to do about this one."""
         return self.advice if isinstance(self.advice, str) else self.advice(found, where)
@@ -169,9 +174,11 @@ FAILURES = (
     Failure(
         "locked",
         means="Snowflake has locked the user, after too many wrong passwords or by hand.",
-        advice="Wait 15 minutes, or ask an administrator to run: ALTER USER <user> SET "
-        "MINS_TO_UNLOCK = 0; (DISABLED = FALSE where it was disabled). Check the password before "
-        "trying again: every wrong one counts.",
+        advice=lambda _, where: (
+            "Wait 15 minutes, or ask an administrator to run: ALTER USER "
+            f"{where.user or '<user>'} SET MINS_TO_UNLOCK = 0; (DISABLED = FALSE where it was "
+            "disabled). Check the password before trying again: every wrong one counts."
+        ),
         pattern=r"temporarily locked|[Uu]ser access disabled|\b39010[12]\b|account is disabled",
         rank=3,
     ),
@@ -254,8 +261,17 @@ FAILURES = (
         is_vague=True,
     ),
     Failure(
+        "cut",
+        means="The connection to Snowflake was cut before the answer was there.",
+        advice="Look at the network between this machine and Snowflake, and try again.",
+        pattern=r"Connection broken|IncompleteRead|RemoteDisconnected|[Cc]onnection reset"
+        r"|[Cc]onnection aborted|Invalid Snowflake response|end of file before message",
+        is_vague=True,
+        is_passing=True,
+    ),
+    Failure(
         "warehouse_unreachable",
-        means="Snowflake does not answer under this account's name.",
+        means="Snowflake does not answer under this account's name, or takes no more sessions now.",
         advice="Check the account identifier (ORGANISATION-ACCOUNT, without "
         ".snowflakecomputing.com) and that the engine may reach it: its network may need a proxy, "
         "or in Snowflake's container services an external access integration.",
@@ -314,7 +330,8 @@ def explain(error: BaseException, *, doing: str, where: Where | None = None) -> 
         return NotSeenError(f"{kind} in Snowflake", _name(found, where), (), advice)
     name = found.groupdict().get("name") or found.groupdict().get("view")
     said = f" ({_clean(name)})" if name else ""
-    return failure.error(f"{_capital(doing)} failed. {failure.means}{said} {advice}{_who(where)}")
+    told = f"{_capital(doing)} failed. {failure.means}{said} {advice}"
+    return failure.error(told + _who(where, getattr(error, "sfqid", None)))
 
 
 def _name(found: re.Match[str], where: Where) -> str:
@@ -331,8 +348,8 @@ def _unknown(error: BaseException, text: str, doing: str) -> RLEError:
     return ValidationError(said) if is_refused else ConnectionError(said)
 
 
-def _who(where: Where) -> str:
-    known = {"account": where.account, "user": where.user, "role": where.role}
+def _who(where: Where, query: str | None) -> str:
+    known = {"account": where.account, "user": where.user, "role": where.role, "query": query}
     shown = ", ".join(f"{key} {value}" for key, value in known.items() if value)
     return f" ({shown})" if shown else ""
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 4
 """Times a statement that only reads is tried at most, while what stops it may pass."""
 
+_LOGIN_PAUSES_S = (0.5, 1.5)
 _READS = ("SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "LIST", "LS")
 
 
@@ -223,11 +224,16 @@ class _Link:
         return self._connection
 
     def _open(self) -> Any:
-        settings = self.settings
-        try:
-            connection = driver.connect(settings, keep_alive=self.is_private)
-        except driver.errors() as error:
-            raise explain(error, doing="signing in", where=_where(self, None)) from None
+        for pause in (*_LOGIN_PAUSES_S, None):
+            try:
+                connection = driver.connect(self.settings, keep_alive=self.is_private)
+                break
+            except driver.errors() as error:
+                found = find(text_of(error))
+                # A wrong password is never tried twice: every one counts towards a lock.
+                if pause is None or found is None or not found[0].is_worth_a_login:
+                    raise explain(error, doing="signing in", where=_where(self, None)) from None
+                time.sleep(pause)
         # Ours is to run before the driver's own, which complains of what it finds open.
         atexit.unregister(close_sessions)
         atexit.register(close_sessions)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from snowflake_accounts import SnowflakeError
 from snowflake_faults import administer, put_table
 from snowflake_results import KEY_HEADER, Query
-from snowflake_session import Answer
+from snowflake_session import INSERT
 from snowflake_stages import write_upload
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -62,6 +62,8 @@ class Endpoints:
         if scope["type"] != "http" or scope["path"].startswith(self.admin_path):
             await self.app(scope, receive, send)
             return
+        # Driver 5 asks for /monitoring/queries//<id>, and Snowflake answers.
+        scope = scope | {"path": scope["path"].replace("//", "/")}
         request = Request(scope, receive)
         raw = await request.body()
         fault = self.server.faults.next(scope["path"], _unpacked(raw))
@@ -158,10 +160,8 @@ class Endpoints:
             return _upload(query, lambda target: self.server.results.upload_link(base, target))
         data = self.server.results.data(query, base)
         if told.get("describeOnly"):
-            empty = query.answer.rows.slice(0, 0)
-            shape = Query(query.id, query.user, query.sql, cutting=query.cutting)
-            shape.answer = Answer(empty, query.answer.types, query.answer.kind)
-            data = self.server.results.data(shape, base) | query.session
+            data["numberOfBinds"] = query.sql.count("?")
+            data["arrayBindSupported"] = query.answer.kind == INSERT
         return data
 
     async def result(self, request: Request) -> Response:
@@ -233,8 +233,11 @@ class Endpoints:
         if not results.check_link("/stages", query.get("expires", "0"), query.get("signature", "")):
             return Response("<Error><Code>AccessDenied</Code></Error>", 403)
         folder = self.server.catalog.stages_folder
-        ok = await run_in_threadpool(write_upload, folder, request.path_params["path"], body)
-        return Response(status_code=200 if ok else 400)
+        is_new = request.headers.get("x-goog-if-generation-match") == "0"
+        status = await run_in_threadpool(
+            lambda: write_upload(folder, request.path_params["path"], body, is_new=is_new)
+        )
+        return Response(status_code=status)
 
     async def telemetry(self, _: Request) -> Response:
         """Takes it and forgets it."""

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 MAX_KEPT = 500
 MAX_BYTES = 2 * 2**30
+_GOOGLE_HEADERS = "X-Goog-SignedHeaders=" + quote(
+    "host;x-goog-if-generation-match;x-goog-meta-encryptiondata;x-goog-meta-matdesc;"
+    "x-goog-meta-sfc-digest"
+)
+"""Driver 5 uploads to no address of Google's that does not say so."""
 KEY_HEADER = "x-amz-server-side-encryption-customer-key"
 
 
@@ -168,7 +173,8 @@ class Results:
         """Return the address that a file of a stage is sent to."""
         path = f"/stages/{quote(target)}"
         ends = f"{time.time() + 3600:.3f}"
-        return f"{base}{path}?expires={ends}&signature={self._sign('/stages', ends)}"
+        signature = self._sign("/stages", ends)
+        return f"{base}{path}?expires={ends}&signature={signature}&{_GOOGLE_HEADERS}"
 
     def check_link(self, path: str, ends: str, signature: str) -> bool:
         """Say whether an address is one of ours and still good."""

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import secrets
-import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import uvicorn
@@ -29,8 +28,6 @@ from snowflake_accounts import Account
 from snowflake_catalog import Catalog
 from snowflake_endpoints import Endpoints
 from snowflake_service import Server
-
-_PARENT_DIED = 1  # PR_SET_PDEATHSIG
 
 
 def main() -> None:
@@ -41,8 +38,6 @@ def main() -> None:
     parser.add_argument("--account", default="rle")
     parser.add_argument("--database", default=":memory:", help="a folder, or :memory:")
     given = parser.parse_args()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PARENT_DIED, signal.SIGKILL)
     folder = None if given.database == ":memory:" else Path(given.database)
     catalog = Catalog(folder)
     server = Server(Account(given.account), catalog)
@@ -55,7 +50,8 @@ def main() -> None:
     listener.listen(128)
     config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off")
     http = uvicorn.Server(config)
-    threading.Thread(target=_end_with_stdin, args=(http,), daemon=True).start()
+    for ends in (_end_with_stdin, _end_with_parent):
+        threading.Thread(target=ends, args=(http,), daemon=True).start()
     print(json.dumps({"port": listener.getsockname()[1], "admin": admin}), flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         http.run(sockets=[listener])
@@ -66,6 +62,14 @@ def main() -> None:
 def _end_with_stdin(http: uvicorn.Server) -> None:
     while sys.stdin.buffer.read(4096):
         pass
+    http.should_exit = http.force_exit = True
+
+
+def _end_with_parent(http: uvicorn.Server) -> None:
+    """Its other children may hold the writing end of our standard input."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.5)
     http.should_exit = http.force_exit = True
 
 

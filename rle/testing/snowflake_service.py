@@ -20,7 +20,7 @@ from snowflake_catalog import split_name
 from snowflake_faults import Faults
 from snowflake_results import Cutting, Query, Results
 from snowflake_session import Answer, Session
-from snowflake_statements import run
+from snowflake_statements import describe_only, run
 
 if TYPE_CHECKING:
     from snowflake_accounts import Account
@@ -223,6 +223,9 @@ class Server:
             query.answer, query.source, query.cutting = scanned.answer, scanned.id, scanned.cutting
             if scanned.answer is not None and not scanned.answer.is_query:
                 query.answer = Answer(scanned.answer.rows, scanned.answer.types)
+            return
+        if told.get("describeOnly"):
+            query.answer = describe_only(session, query.sql)
             return
         values, many = bound_values(told.get("bindings"))
         query.answer = run(session, query.sql, values, many)

@@ -173,6 +173,7 @@ def _tables(session: Session, match: re.Match[str]) -> Rows:
         if word == "TABLES" and table.kind == "VIEW":
             continue
         is_view = table.kind == "VIEW"
+        is_own = session.account.has(session.role, "OWNERSHIP", table.kind, str(name))
         rows.append(
             {
                 "created_on": _moment(table.created),
@@ -184,7 +185,7 @@ def _tables(session: Session, match: re.Match[str]) -> Rows:
                 "cluster_by": table.cluster_by,
                 "rows": None if is_view else str(session.catalog.num_rows(name)),
                 "bytes": None if is_view else "0",
-                "owner": "SYSADMIN",
+                "owner": session.role if is_own else "SYSADMIN",
                 "retention_time": "1",
                 "automatic_clustering": "ON" if table.cluster_by else "OFF",
                 "change_tracking": "OFF",

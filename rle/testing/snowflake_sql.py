@@ -106,6 +106,9 @@ def translate(session: Session, expression: exp.Expression, values: list[Any] | 
     for kind in expression.find_all(exp.DataType):
         if kind.this in _KEPT_AS_JSON:
             kind.replace(exp.DataType.build("VARIANT", dialect="snowflake"))
+    for checksum in list(expression.find_all(exp.HashAgg)):
+        hashed = exp.func("HASH", checksum.this, *checksum.expressions)
+        checksum.replace(exp.Sum(this=hashed))
     cursor = session.cursor()
     return [
         cursor._transform(part, values).sql(dialect="duckdb")

@@ -232,12 +232,21 @@ def _option(options: str, key: str, default: str) -> str:
     return match[1] if match else default
 
 
-def write_upload(folder: Path, path: str, content: bytes) -> bool:
-    """Put an uploaded file where a PUT said; False where that is outside the stages."""
+def write_upload(folder: Path, path: str, content: bytes, *, is_new: bool) -> int:
+    """Put an uploaded file where a PUT said; returns the HTTP status.
+
+    Args:
+        folder: Of all stages.
+        path: Below it. One with a wildcard is no file's: the driver then asks for each file's own.
+        content: What to write.
+        is_new: Whether a file that is there already stays.
+    """
     target = (folder / path).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        return False
+    if not target.is_relative_to(folder.resolve()) or "*" in target.name or "?" in target.name:
+        return 400
+    if is_new and target.exists():
+        return 412
     target.parent.mkdir(parents=True, exist_ok=True)
     # A file may come packed; readers look at what is in it and not at its name.
     target.write_bytes(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-    return True
+    return 200

@@ -12,7 +12,7 @@ from fakesnow.dialect import parse_one
 from snowflake.connector.errors import Error as DriverError
 from snowflake_accounts import SnowflakeError, not_allowed, not_there
 from snowflake_catalog import NAME, Column, Foreign, Name, Table, shown, split_name, taken
-from snowflake_session import UNKNOWN, Answer, Session, done, texts
+from snowflake_session import UNKNOWN, Answer, Session, counted, done, texts
 from snowflake_show import describe, show
 from snowflake_sql import declared_columns, folded, resolve, run_duckdb, run_sql, translate
 from snowflake_stages import copy_into, create_stage, drop_stage, list_stage, put, remove
@@ -51,6 +51,24 @@ def run(
         if match := pattern.fullmatch(text):
             return answer(session, match)
     return run_sql(session, text, values, many)
+
+
+def describe_only(session: Session, sql: str) -> Answer:
+    """Say what a statement would answer, without running it, its placeholders being open.
+
+    Args:
+        session: Whose.
+        sql: The statement.
+    """
+    word = sql.split(maxsplit=1)[0].upper() if sql.strip() else ""
+    if word in ("INSERT", "UPDATE", "DELETE"):
+        names = {"INSERT": "inserted", "UPDATE": "updated", "DELETE": "deleted"}
+        answer = counted(**{names[word]: 0})
+    elif word in ("SELECT", "WITH", "SHOW", "DESC", "DESCRIBE", "LIST", "LS"):
+        answer = run(session, sql, [None] * sql.count("?"))
+    else:
+        answer = done()
+    return Answer(answer.rows.slice(0, 0), answer.types, answer.kind)
 
 
 def _show(session: Session, match: re.Match[str]) -> Answer:

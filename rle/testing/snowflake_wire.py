@@ -205,13 +205,18 @@ def _values(column: pa.ChunkedArray, sf_type: SfType) -> list[Any]:
     return column.to_pylist()
 
 
+def _decimal(whole: int, fraction: str, scale: int) -> str:
+    """A number with exactly as many digits after the point as its type has."""
+    return f"{whole}.{fraction[:scale]}" if scale else str(whole)
+
+
 def _text(value: Any, sf_type: SfType) -> str:
     if sf_type.name.startswith("TIMESTAMP"):
         sign, number = ("-", -value) if value < 0 else ("", value)
-        text = f"{sign}{number // 1_000_000}.{number % 1_000_000:06d}000"
+        text = sign + _decimal(number // 1_000_000, f"{number % 1_000_000:06d}000", sf_type.scale)
         return f"{text} {_UTC_OFFSET}" if sf_type.name == "TIMESTAMP_TZ" else text
     if sf_type.name == "TIME":
-        return f"{value // 10**9}.{value % 10**9:09d}"
+        return _decimal(value // 10**9, f"{value % 10**9:09d}", sf_type.scale)
     if sf_type.name == "DATE":
         return str((value - _EPOCH) // _DAY)
     if sf_type.name == "BOOLEAN":

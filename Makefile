@@ -6,22 +6,32 @@ CODE := rle tests benchmarks examples
 # Exact versions; torch goes first, alone, because it is by far the largest.
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
+SNOWFLAKE := .venv-snowflake
+DRIVER_5 := $(SNOWFLAKE)/driver5
 BENCHMARKS ?= sampling ingest train link jobs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster check fmt bench quality clean
+.PHONY: help demo demo-snowflake test test-cluster test-snowflake check fmt bench quality clean
 
 help: ## Say what can be done here
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/demo.stamp ## Train on a real database and hold its predictions in a table
 	$(BIN)/python -m examples.player_out
+
+demo-snowflake: .venv/dev.stamp .venv-snowflake/stamp ## The same from and to Snowflake, against a stand-in on this machine
+	$(BIN)/python -m examples.churn_snowflake
 
 test: .venv/dev.stamp ## Run the tests (ARGS="-k name" picks some, ARGS="-n 0" in one process)
 	OMP_NUM_THREADS=1 .ci/offline $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster" $(ARGS)
 
 test-cluster: .venv/dev.stamp ## Run the tests that need several Ray nodes
 	OMP_NUM_THREADS=1 .ci/offline $(BIN)/python -m pytest -m cluster $(ARGS)
+
+# Twice: with the driver that is installed, and with its rewrite, laid over it.
+test-snowflake: .venv/dev.stamp .venv-snowflake/stamp ## Run the tests that need the stand-in for Snowflake
+	OMP_NUM_THREADS=1 .ci/offline $(BIN)/python -m pytest -m snowflake tests/snowflake $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(DRIVER_5) .ci/offline $(BIN)/python -m pytest -m snowflake tests/snowflake $(ARGS)
 
 check: .venv/dev.stamp ## Lint, format, types and import order
 	$(BIN)/ruff check $(CODE)
@@ -39,7 +49,7 @@ bench: .venv/dev.stamp ## Measure speed, one JSON line per figure (ARGS=--quick 
 quality: .venv/dev.stamp ## Measure the models against their baselines (hours)
 	$(BIN)/python -m benchmarks.quality $(ARGS)
 
-clean: ## Remove caches and build output; .venv and the runs in .rle stay
+clean: ## Remove caches and build output; environments and the runs in .rle stay
 	rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find rle tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -57,3 +67,11 @@ clean: ## Remove caches and build output; .venv and the runs in .rle stay
 .venv/dev.stamp: .venv/torch.stamp pyproject.toml constraints.txt
 	$(INSTALL) -e '.[dev]'
 	@touch .venv/demo.stamp $@
+
+# The stand-in's packages clash with ours, so it has an environment of its own.
+$(SNOWFLAKE)/stamp: tests/snowflake/constraints.txt
+	$(PYTHON) -m venv $(SNOWFLAKE) 2>/dev/null || { $(PYTHON) -m venv --without-pip $(SNOWFLAKE) && $(PYTHON) -m pip --python $(SNOWFLAKE)/bin/python install --quiet pip; }
+	$(SNOWFLAKE)/bin/python -m pip install --quiet -c tests/snowflake/constraints.txt fakesnow numpy pyarrow pyjwt starlette uvicorn
+	rm -rf $(DRIVER_5)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(DRIVER_5) snowflake-connector-python==5.2.0 protobuf==6.33.6
+	@touch $@

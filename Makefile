@@ -23,7 +23,7 @@ demo-snowflake: .venv/dev.stamp .venv-snowflake/stamp ## The same from and to Sn
 	$(BIN)/python -m examples.churn_snowflake
 
 test: .venv/dev.stamp ## Run the tests (ARGS="-k name" picks some, ARGS="-n 0" in one process)
-	OMP_NUM_THREADS=1 .ci/offline $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster" $(ARGS)
+	OMP_NUM_THREADS=1 .ci/offline $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster and not snowflake" $(ARGS)
 
 test-cluster: .venv/dev.stamp ## Run the tests that need several Ray nodes
 	OMP_NUM_THREADS=1 .ci/offline $(BIN)/python -m pytest -m cluster $(ARGS)
@@ -73,5 +73,5 @@ $(SNOWFLAKE)/stamp: tests/snowflake/constraints.txt
 	$(PYTHON) -m venv $(SNOWFLAKE) 2>/dev/null || { $(PYTHON) -m venv --without-pip $(SNOWFLAKE) && $(PYTHON) -m pip --python $(SNOWFLAKE)/bin/python install --quiet pip; }
 	$(SNOWFLAKE)/bin/python -m pip install --quiet -c tests/snowflake/constraints.txt fakesnow numpy pyarrow pyjwt starlette uvicorn
 	rm -rf $(DRIVER_5)
-	$(BIN)/python -m pip install --quiet --no-deps --target $(DRIVER_5) snowflake-connector-python==5.2.0 protobuf==6.33.6
+	$(SNOWFLAKE)/bin/python -m pip install --quiet --no-deps --target $(DRIVER_5) snowflake-connector-python==5.2.0 protobuf==6.33.6
 	@touch $@

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rle.connectors import snowflake_types as types
 from rle.connectors.snowflake_session import session
-from rle.errors import ConnectionError, PermissionError, RLEError
+from rle.errors import ConnectionError, PermissionError, RLEError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -123,6 +123,8 @@ def _fetch(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with session(connector, doing=doing) as opened:
+                if attempt > 1:
+                    opened.execute("SELECT 1")  # signs in anew where the session has ended
                 batch = _batches(connector, query_id, opened)[position]
                 return list(rows_of(batch, schema, source))
         except OSError as error:  # what an HTTP library raises is one, and so is ours
@@ -150,10 +152,15 @@ def _batches(connector: SnowflakeConnector, query_id: str, opened: Session) -> l
         if known is not None and time.monotonic() - known.since < KNOWN_FOR_S:
             _known.move_to_end(key)
             return known.batches
-    # By the id and not by RESULT_SCAN, which is another query: its batches would be other ones.
-    batches = opened.connection.cursor().query_result(query_id).get_result_batches() or []
+    try:
+        with opened.in_words():
+            # By the id and not by RESULT_SCAN, which is another query: it has other batches.
+            cursor = opened.connection.cursor().query_result(query_id)
+            batches = list(cursor.get_result_batches() or [])
+    except ValidationError as error:
+        raise ConnectionError(str(error)) from None
     remember(connector, query_id, batches)
-    return list(batches)
+    return batches
 
 
 def _forget(connector: SnowflakeConnector, query_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rle.connectors.base import Connector
@@ -11,8 +12,6 @@ from rle.sdk.engine_jobs import EngineJobs, jobs_on
 from rle.sdk.monitor import JobMonitor
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rle.jobs.request import Work
 
 WORKS = (TrainWork, PredictWork, TrainInferenceWork, MaterializeWork)
@@ -29,6 +28,7 @@ class JobHandler:
 
     Raises:
         ConnectionError: There is no such engine, or it is not READY; says how it stands.
+        ValidationError: `upload_code` names no folder.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class JobHandler:
         connector: Connector | None = None,
         engine: str | EngineJobs | None = None,
         *,
-        upload_code: bool | Path = False,
+        upload_code: bool | str | Path = False,
     ) -> None:
+        self._upload_code = code_of(upload_code)
         self._on = jobs_on(named_engine(connector, engine), must_run=True)
-        self._upload_code = upload_code
 
     @property
     def engine(self) -> str:
@@ -70,6 +70,21 @@ class JobHandler:
         return f"<JobHandler of engine {self.engine!r}>"
 
 
+def code_of(upload_code: object) -> bool | Path:
+    """Return what `upload_code` means: whether, or the folder of which code.
+
+    Raises:
+        ValidationError: It is neither a bool nor a folder.
+    """
+    if isinstance(upload_code, bool):
+        return upload_code
+    if not isinstance(upload_code, str | Path) or not Path(upload_code).expanduser().is_dir():
+        raise ValidationError(
+            f"upload_code must be True, False or the folder of a package, not {upload_code!r:.200}."
+        )
+    return Path(upload_code)
+
+
 def named_engine(
     connector: Connector | None, engine: str | EngineJobs | None
 ) -> str | EngineJobs | None:
@@ -79,7 +94,10 @@ def named_engine(
         ValidationError: `connector` is no connector.
     """
     if connector is not None and not isinstance(connector, Connector):
-        raise ValidationError(f"connector must be a connector, not {connector!r:.100}.")
+        raise ValidationError(
+            f"connector must be a connector, not {connector!r:.100}. The name of an engine goes "
+            "into engine=."
+        )
     if engine is not None or connector is None:
         return engine
     return connector.engine_name

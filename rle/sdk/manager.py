@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 from rich.text import Text
@@ -17,16 +17,19 @@ from rle.sdk.handler import named_engine
 from rle.sdk.monitor import JobMonitor
 from rle.sdk.notebook import badge, in_notebook, show_html, table_html, text
 from rle.sdk.shown import duration
-from rle.spec.show import show_table
+from rle.spec.show import line_width, show_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rle.connectors.base import Connector
     from rle.jobs.client import JobSummary
     from rle.sdk.engine_jobs import EngineJobs
 
 HEADER = ("job", "status", "type", "experiment", "queued at (UTC)", "ran for", "by", "message")
+LEAST = {"job": 36, "status": 9, "ran for": 10, "type": 15, "queued at (UTC)": 19, "experiment": 20}
+LEAST |= {"message": 20, "by": 12}
+"""Characters that a column may need, the most wanted first: a narrow terminal shows the first."""
 
 
 class JobRows(list[dict[str, Any]]):
@@ -73,7 +76,7 @@ class JobManager:
         Raises:
             UnknownNameError: There is no such status.
         """
-        if limit is not None and (isinstance(limit, bool) or limit < 1):
+        if limit is not None and (type(limit) is not int or limit < 1):
             raise ValidationError(f"limit must be 1 or more, or None for all, not {limit!r}.")
         wanted = None if status is None else JobStatus.parse(status)
         return self._on.jobs.states(status=wanted, limit=limit)
@@ -97,7 +100,7 @@ class JobManager:
         if in_notebook():
             show_html(f"<div>{text(title)}</div>{rows_html(rows)}")
         else:
-            show_table(_table(title, rows))
+            show_table(_table(title, rows, width=line_width()))
         return rows
 
     def fetch_job(self, job_id: str) -> JobMonitor:
@@ -122,14 +125,31 @@ class JobManager:
         return f"<JobManager of engine {self.engine!r}>"
 
 
-def _table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+def _table(title: str, rows: Sequence[dict[str, Any]], *, width: int) -> Table:
+    cells = [_cells(row) for row in rows]
+    columns = {name: [row[at] for row in cells] for at, name in enumerate(HEADER)}
+    shown = _fitting(columns, width)
     table = Table(title=Text(printable(title)), title_justify="left")
-    for name in HEADER:
-        # An id is there to be copied, so it is never folded.
-        table.add_column(name, overflow="fold", no_wrap=name in ("job", "status"))
-    for row in rows:
-        table.add_row(*map(Text, _cells(row)))
+    for name in shown:
+        # An id is there to be copied, so it is never folded. `rle jobs show` has all of a message.
+        overflow: Literal["ellipsis", "fold"] = "ellipsis" if name == "message" else "fold"
+        table.add_column(name, overflow=overflow, no_wrap=name in ("job", "status", "message"))
+    for row in zip(*(columns[name] for name in shown), strict=True):
+        table.add_row(*map(Text, row))
     return table
+
+
+def _fitting(columns: Mapping[str, Sequence[str]], width: int) -> list[str]:
+    """Return the names of the columns for which there is room, in the order of `HEADER`."""
+    left = width - 1
+    shown: set[str] = set()
+    for name, least in LEAST.items():
+        needed = min(least, max(map(len, (name, *columns[name])))) + 3  # a line and two spaces
+        if shown and needed > left:
+            break
+        left -= needed
+        shown.add(name)
+    return [name for name in HEADER if name in shown]
 
 
 def rows_html(rows: Sequence[dict[str, Any]]) -> str:

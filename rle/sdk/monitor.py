@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from rle.errors import JobMonitorError, RLEError
+from rle.errors import JobMonitorError, RLEError, ValidationError
 from rle.jobs.request import MaterializeWork, check_job_id
 from rle.sdk.engine_jobs import jobs_on, jobs_with
 from rle.sdk.follow import LogFollower, ending, view_of
@@ -145,7 +145,7 @@ class JobMonitor:
             JobFailedError: It failed or was canceled.
             JobMonitorError: It has not ended, makes no tables, or has kept them as files.
         """
-        return exports_of(self._state())
+        return self._made or exports_of(self._state())
 
     @property
     def error(self) -> ErrorEvent | None:
@@ -203,8 +203,8 @@ class JobMonitor:
                 )
         except KeyboardInterrupt:
             say(
-                f"stopped watching; job {self._job_id} goes on. stream_logs() goes on from here, "
-                "cancel() stops the job."
+                f"stopped watching; job {self._job_id} goes on. stream_logs() or `rle jobs logs` "
+                "watches again, cancel() or `rle jobs cancel` stops the job."
             )
             return
         say(ending(ended).rstrip("\n"))
@@ -217,8 +217,11 @@ class JobMonitor:
             lines: Only the last so many; None: all.
 
         Raises:
+            ValidationError: `lines` is no such number.
             JobMonitorError: There is no such node, or it has no log of this job.
         """
+        if lines is not None and (type(lines) is not int or lines < 1):
+            raise ValidationError(f"lines must be 1 or more, or None for all, not {lines!r}.")
         return self._on.jobs.log(self._job_id, node=node, lines=lines)
 
     def nodes(self) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rle.errors import JobFailedError, JobMonitorError
 from rle.jobs.materialize import MADE_ALREADY
+from rle.jobs.request import job_type
 from rle.runs.job_status import JobStatus
 from rle.sdk.shown import error_of, failure
 
@@ -51,11 +52,13 @@ def exports_of(state: JobState) -> dict[str, JsonValue]:
     """
     result_of(state)
     if state.export_paths is None:
-        way_out = " materialize_results() makes them." if keeps_files(state) else ""
-        raise JobMonitorError(
-            f"Job {state.job_id} is a {state.kind} job and has made no tables.{way_out}",
-            "no_output",
-        )
+        how = f"is a {job_type(state.kind)} job and has made no tables."
+        if keeps_files(state):
+            how = (
+                "has kept its predictions as files. materialize_results() makes their tables, "
+                "unless they are there, and returns their names."
+            )
+        raise JobMonitorError(f"Job {state.job_id} {how}", "no_output")
     return state.export_paths
 
 

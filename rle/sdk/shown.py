@@ -112,7 +112,8 @@ def activity(state: JobState, *, now: datetime | None = None) -> str:
         measured = [f"{name} {value:.4f}" for name, value in main_metrics(state).items()]
         words = [*measured, f"ran for {span}" if span else state.message]
     else:
-        words = [place_in_queue(state) or state.message, f"queued {age(state.queued_at, now=now)}"]
+        waits = place_in_queue(state) or state.message.rstrip(".")
+        words = [waits, f"queued {age(state.queued_at, now=now)}"]
     return printable(", ".join(word for word in words if word))
 
 

@@ -56,7 +56,7 @@ class Trainer:
         config: TrainerConfig | None = None,
         *,
         engine: str | EngineJobs | None = None,
-        upload_code: bool | Path = False,
+        upload_code: bool | str | Path = False,
     ) -> None:
         if connector is None:
             raise ValidationError("Trainer needs a connector: it says where the tables are.")

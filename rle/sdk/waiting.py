@@ -33,7 +33,8 @@ def wait_for(engine: EngineJobs, job_id: str, *, timeout_s: float | None) -> Job
         ConnectionError: The engine has not answered for `OUTAGE_S`.
         JobMonitorError: The engine was suspended before the job ended.
     """
-    if timeout_s is not None and (isinstance(timeout_s, bool) or not timeout_s >= 0):
+    is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+    if timeout_s is not None and not (is_number and timeout_s >= 0):
         raise ValidationError(f"timeout must be 0 seconds or more, not {timeout_s!r}.")
     begun = answered = time.monotonic()
     pause = SHORTEST_S

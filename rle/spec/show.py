@@ -29,6 +29,11 @@ def show_table(table: Table) -> None:
     _console().print(table, markup=False)
 
 
+def line_width() -> int:
+    """Return the characters per line of what `show_table` prints."""
+    return _console().width
+
+
 def say(message: str) -> None:
     """Print one message as it is."""
     _console().print(message, markup=False, highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from rle.runs.job_status import JobStatus
 from rle.sdk import manager as manager_module
 from rle.sdk.handler import JobHandler
 from rle.sdk.manager import JobManager
+from rle.spec import show
 from tests.sdk.fake_jobs import EXPERIMENT, FakeJobs, completed, failed, running, state_of
 
 
@@ -49,10 +50,31 @@ def test_jobs_are_chosen_by_status_and_number(jobs, manager, capsys):
     assert manager.list_jobs(JobStatus.FAILED) == []
     with pytest.raises(UnknownNameError, match="Did you mean 'RUNNING'"):
         manager.list_jobs("runing")
-    for bad in (0, -1, True):
+    for bad in (0, -1, True, "x", 1.5):
         with pytest.raises(ValidationError, match="limit"):
             manager.list_jobs(limit=bad)
     assert "1 job of engine lab" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160])
+def test_a_narrow_terminal_gets_fewer_columns_and_a_line_per_job(
+    jobs, manager, capsys, monkeypatch, width
+):
+    ids = [jobs.add(completed()), jobs.add(running("train_inference"))]
+    monkeypatch.setattr(show, "PLAIN_WIDTH", width)
+    manager.show_jobs()
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert ("experiment" in lines[2]) == (width == 160)
+    for job_id, status in zip(ids, ("COMPLETED", "RUNNING"), strict=True):
+        (line,) = [line for line in lines if job_id in line]
+        assert status in line
+
+
+def test_a_long_message_is_cut_in_a_list(jobs, manager, capsys):
+    jobs.add(running().replace(message="no such table, " * 100))
+    manager.show_jobs()
+    assert len(capsys.readouterr().out.splitlines()) == 6  # title, header and one row, with rules
 
 
 def test_a_table_of_no_jobs_is_no_error(manager, capsys):
@@ -85,6 +107,21 @@ def test_a_job_is_fetched_and_canceled_by_its_id(jobs, manager):
     assert (job.job_id, job.engine, job.get_status()["job_type"]) == (job_id, "lab", "train")
     assert manager.cancel_job(job_id) is True
     assert jobs.canceled == [job_id]
+
+
+def test_an_engine_in_the_place_of_a_connector_is_told_where_it_belongs():
+    for cls in (JobManager, JobHandler):
+        with pytest.raises(ValidationError, match=r"not 'lab'\. The name of an engine"):
+            cls("lab")
+
+
+def test_code_to_upload_is_a_folder_or_none(jobs, tmp_path):
+    work = MaterializeWork(source_job_id=new_job_id(), experiment_name=EXPERIMENT)
+    JobHandler(engine=jobs.engine, upload_code=str(tmp_path)).submit(work)
+    assert jobs.uploads == [tmp_path]
+    for bad in (str(tmp_path / "gone"), tmp_path / "gone", None, 1):
+        with pytest.raises(ValidationError, match="upload_code must be"):
+            JobHandler(engine=jobs.engine, upload_code=bad)
 
 
 def test_a_job_that_is_not_there_or_no_id_is_an_error(jobs, manager):

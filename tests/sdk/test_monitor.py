@@ -108,7 +108,7 @@ def test_waiting_too_long_says_where_the_job_stands(jobs):
         job.wait(timeout=0.01)
     with pytest.raises(JobTimeoutError):
         job.wait(timeout=0)
-    for bad in (-1, True, float("nan")):
+    for bad in (-1, True, float("nan"), "soon"):
         with pytest.raises(ValidationError, match="timeout"):
             job.wait(timeout=bad)
 
@@ -144,6 +144,9 @@ def test_logs_nodes_and_events_are_the_engines(jobs):
     job = monitor(jobs, running())
     assert job.get_logs() == "node None, None lines"
     assert job.get_logs(node=job.nodes()[1], lines=5) == "node bb22, 5 lines"
+    for bad in (0, -3, True, "5"):
+        with pytest.raises(ValidationError, match="lines must be 1 or more"):
+            job.get_logs(lines=bad)
     assert [event.type for event in job.events()] == ["job"]
 
 
@@ -207,7 +210,7 @@ def test_kept_predictions_become_tables_once(jobs):
 
 def test_kept_predictions_say_what_makes_them_tables(jobs):
     job = monitor(jobs, completed("predict", {"export_paths": None, "materialized": False}))
-    with pytest.raises(JobMonitorError, match=r"materialize_results\(\) makes them"):
+    with pytest.raises(JobMonitorError, match=r"as files. materialize_results\(\) makes"):
         _ = job.export_paths
 
 
@@ -216,6 +219,7 @@ def test_tables_that_another_process_made_are_no_error(jobs):
     message = f"The tables of job {job.job_id} were made already, by job x at noon: T."
     jobs.made = [failed(error="JobHandlerError", message=message)]
     assert job.materialize_results() == PATHS
+    assert job.export_paths == PATHS  # no longer "kept as files"
 
 
 def test_what_stands_in_the_way_of_tables_is_said(jobs):

@@ -6,6 +6,7 @@ the exit codes mean is told by `rle --help`; docs/cli.md tells the rest.
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -57,8 +58,20 @@ for group in (engine.app, jobs.app, snowflake.app):
     app.add_typer(group)
 
 
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Return a warning as the command line says everything: without the line of code it is from."""
+    return f"warning: {' '.join(str(message).split())}\n"
+
+
 def main() -> None:
     """Run the command line; the console script `rle`."""
+    warnings.formatwarning = _one_line
     app()
 
 

@@ -179,5 +179,5 @@ def _show(engine: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(engine)
     else:
-        why = f", {engine['message']}" if engine["message"] else ""
+        why = f". {engine['message']}" if engine["message"] else ""
         typer.echo(f"{engine['name']}: {engine['state']}{why}")

@@ -92,6 +92,7 @@ def logs(
 
     Exit code 1 where the job failed, 3 where it was canceled, once it has ended.
     """
+    from rle.cli.log_text import raw_lines, readable
     from rle.errors import ValidationError
     from rle.runs.printable import printable
     from rle.sdk.manager import JobManager
@@ -102,7 +103,10 @@ def logs(
             raise ValidationError("--node and --lines print what there is; leave out --follow.")
         job = JobManager(engine=engine).fetch_job(job_id)
         if parts or follow is False:
-            text = job.get_logs(node=node, lines=lines)
+            if node is None:
+                text = readable(job.get_logs(lines=raw_lines(lines)), lines=lines)
+            else:
+                text = job.get_logs(node=node, lines=lines)
             is_terminal = sys.stdout.isatty()
             typer.echo(printable(text, colours=True) if is_terminal else text, nl=False)
             return

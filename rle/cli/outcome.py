@@ -36,7 +36,8 @@ def report(job: JobMonitor, *, wait: bool, follow: bool, as_json: bool) -> None:
         print_json(status)
     elif wait or follow:
         status = job.get_status()
-        typer.echo(one_line(status), err=True)
+        if not follow:  # else the log's end has said it
+            typer.echo(one_line(status), err=True)
     else:
         return
     end_as(status["status"])

@@ -194,7 +194,7 @@ def show_block(block: bytes, view: View) -> None:
         return
     others: list[bytes] = []
     for line in block.splitlines(keepends=True):
-        event = _event_of(line)
+        event = event_of(line)
         if event is None:
             others.append(line)
             continue
@@ -208,7 +208,8 @@ def show_block(block: bytes, view: View) -> None:
         view.text(_decoded(b"".join(others)))
 
 
-def _event_of(line: bytes) -> AnyEvent | None:
+def event_of(line: bytes) -> AnyEvent | None:
+    """Return the event that a line of a log is; None where it is something else."""
     if not line.startswith(_EVENT):
         return None
     try:

@@ -111,6 +111,7 @@ def test_logs_that_are_not_followed_are_as_they_are(job):
     assert (done.exit_code, done.stdout) == (0, "first\nlast\n")
     run("jobs", "logs", JOB, "--node", "n1", "--lines", "5")
     assert job.calls == [("get_logs", None, None), ("get_logs", "n1", 5)]
+    assert run("jobs", "logs", JOB, "--lines", "1").stdout == "last\n"
 
 
 def test_part_of_a_log_cannot_be_followed(job):

@@ -69,7 +69,8 @@ def test_a_job_that_is_waited_for_gives_its_code(dataset, way, end, code):
     FakeTrainer.job = FakeJob(end)
     done = run("train", dataset, *SET, way)
     assert (done.exit_code, done.stdout) == (code, f"{JOB}\n")
-    assert f"job {JOB}: {end}" in done.stderr
+    # Who follows has been told by the end of the log.
+    assert (f"job {JOB}: {end}" in done.stderr) == (way == "--wait")
     assert ("a line of the log" in done.stderr) == (way == "--follow")
     done = run("train", dataset, *SET, way, "--json")
     assert (done.exit_code, json.loads(done.stdout)["status"]) == (code, end)

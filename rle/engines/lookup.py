@@ -10,6 +10,7 @@ from rle.engines.record import EngineState, check_engine_name
 from rle.engines.registry import backend_of
 from rle.engines.store import EngineStore
 from rle.errors import ConnectionError
+from rle.runs.folders import home
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +101,9 @@ def _only_engine() -> str:
     if len(known) == 1:
         return known[0]
     if not known:
-        raise ConnectionError(f"There is no engine yet. {_MAKE_ONE}")
+        raise ConnectionError(
+            f"There is no engine yet in {home()} (RLE_HOME says where to look). {_MAKE_ONE}"
+        )
     raise ConnectionError(
         f"There are {len(known)} engines: {', '.join(map(repr, known))}. Name the one to use, or "
         f"set {DEFAULT_ENGINE}."

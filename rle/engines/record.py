@@ -7,8 +7,9 @@ import os
 import re
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
 from rle.errors import ValidationError
 from rle.values import Value
@@ -64,7 +65,7 @@ class EngineSettings(Value):
     """GPUs that the head counts; None: what its size says."""
     object_store_mb: PositiveInt = 512
     """Shared memory of each node, in MiB. Graphs are memory-mapped files and need none of it."""
-    dashboard_port: PositiveInt | None = None
+    dashboard_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port of the dashboard and its API on loopback; None: a free one."""
 
 

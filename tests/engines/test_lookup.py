@@ -34,7 +34,7 @@ def test_a_name_that_none_may_have():
 
 def test_the_only_engine_needs_no_name(monkeypatch):
     monkeypatch.delenv("RLE_ENGINE", raising=False)
-    with pytest.raises(ConnectionError, match=r"no engine yet.*rle engine create"):
+    with pytest.raises(ConnectionError, match=r"no engine yet in /.*RLE_HOME.*rle engine create"):
         open_engine()
     EngineStore().create(record())
     assert open_engine(must_run=False).name == "first"

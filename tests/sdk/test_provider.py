@@ -184,11 +184,11 @@ def test_of_many_that_make_the_same_engine_one_wins(provider: rle.Provider) -> N
         ({"auto_suspend_min": 5}, "Did you mean 'auto_suspend_mins'"),
         ({"auto_suspend_mins": -1}, "auto_suspend_mins"),
         ({"max_running_jobs": 0}, "max_running_jobs"),
+        ({"dashboard_port": 80000}, "dashboard_port.*65535"),
+        (5, "settings must be a dict.*not int"),
     ],
 )
-def test_settings_are_checked_first(
-    provider: rle.Provider, settings: dict[str, Any], match: str
-) -> None:
+def test_settings_are_checked_first(provider: rle.Provider, settings: Any, match: str) -> None:
     with pytest.raises(ValidationError, match=match):
         provider.create_gnn("prod", settings=settings)
     assert left_over() == []

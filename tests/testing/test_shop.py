@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from rle.errors import ValidationError
 from rle.testing.shop import FACTS, make_shop
 
 
@@ -110,7 +111,10 @@ def test_leaked_rows_say_the_label_at_the_stated_time():
 
 def test_files_hold_the_same_rows(shop, tmp_path):
     folder = shop.write_parquet(tmp_path / "shop")
-    with duckdb.connect(str(shop.write_duckdb(tmp_path / "shop.duckdb")), read_only=True) as db:
+    path = shop.write_duckdb(tmp_path / "shop.duckdb")
+    with pytest.raises(ValidationError, match="exists already"):
+        shop.write_duckdb(path)
+    with duckdb.connect(str(path), read_only=True) as db:
         for name, table in shop.all_tables().items():
             in_file = pq.read_table(folder / f"{name}.parquet")
             assert in_file.cast(table.schema).equals(table)

@@ -224,7 +224,7 @@ def _text(value: Any, sf_type: SfType) -> str:
     if sf_type.name == "BINARY":
         return value.hex().upper()
     if sf_type.name == "NUMBER":
-        return f"{value:.{sf_type.scale}f}"
+        return f"{value:.{sf_type.scale}f}" if sf_type.scale else str(int(value))
     if sf_type.name in JSON_TYPES and not isinstance(value, str):
         return json.dumps(value)
     return str(value)

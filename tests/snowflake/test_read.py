@@ -13,6 +13,7 @@ import pytest
 from rle.connectors import snowflake_moment, snowflake_results
 from rle.connectors.base import Chunk
 from rle.connectors.snowflake_names import TableName
+from rle.connectors.snowflake_session import session
 from rle.errors import ConnectionError, DataError, NotSeenError, UnknownNameError, ValidationError
 from tests.connectors.warehouse import numbers, read_all
 from tests.snowflake.warehouse import PASSWORD, connector_to, new_schema
@@ -40,8 +41,8 @@ class World:
         return str(TableName("SHOP", self.schema, table))
 
     def sql(self, statement: str) -> None:
-        with self.server.connect() as connection:
-            connection.cursor().execute(statement)
+        with session(self.connector) as opened:
+            opened.execute(statement)
 
     def statements(self, do: Callable[[], Any]) -> list[str]:
         """Texts of what the server was asked to run meanwhile."""

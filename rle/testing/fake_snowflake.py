@@ -41,6 +41,13 @@ def server_python() -> Path:
     return python
 
 
+def driver_version() -> tuple[int, ...]:
+    """Return the version of Snowflake's driver that is imported here."""
+    from snowflake.connector.version import VERSION
+
+    return tuple(part for part in VERSION if isinstance(part, int))
+
+
 class FakeSnowflake:
     """A running server with one account, `RLE`, and one user, who may do everything.
 
@@ -122,6 +129,8 @@ class FakeSnowflake:
         import snowflake.connector
 
         wanted = self.login | changes
+        if driver_version()[0] >= 5:  # it warns of what it will not do by default one day
+            wanted["enable_server_session_keep_alive_auto_detection"] = False
         given = {key: value for key, value in wanted.items() if value is not None}
         return snowflake.connector.connect(**given)
 

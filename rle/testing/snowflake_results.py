@@ -145,7 +145,7 @@ class Results:
             **query.session,
         }
         if is_arrow:
-            inside = query.arrow(0, inline) if inline or not chunks else b""
+            inside = query.arrow(0, inline) if inline else b""
             data["rowsetBase64"] = b64encode(inside).decode()
         else:
             data["rowset"] = to_json(rows, answer.types)

@@ -27,6 +27,7 @@ import uvicorn
 from snowflake_accounts import Account
 from snowflake_catalog import Catalog
 from snowflake_endpoints import Endpoints
+from snowflake_patches import patch
 from snowflake_service import Server
 
 
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--account", default="rle")
     parser.add_argument("--database", default=":memory:", help="a folder, or :memory:")
     given = parser.parse_args()
+    patch()
     folder = None if given.database == ":memory:" else Path(given.database)
     catalog = Catalog(folder)
     server = Server(Account(given.account), catalog)

@@ -8,16 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from fakesnow.dialect import parse_one
-from snowflake.connector.errors import Error as DriverError
 from snowflake_accounts import SnowflakeError, not_allowed, not_there
-from snowflake_catalog import NAME, Column, Foreign, Name, Table, shown, split_name, taken
+from snowflake_catalog import NAME, shown, split_name, taken
+from snowflake_create import add_key, create
 from snowflake_session import UNKNOWN, Answer, Session, counted, done, texts
 from snowflake_show import describe, show
-from snowflake_sql import declared_columns, folded, resolve, run_duckdb, run_sql, translate
+from snowflake_sql import run_duckdb, run_sql
 from snowflake_stages import copy_into, create_stage, drop_stage, list_stage, put, remove
-from snowflake_types import from_duckdb, parse_type
-from sqlglot import exp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,7 +78,8 @@ def _describe(session: Session, match: re.Match[str]) -> Answer:
 
 def _alter_session(session: Session, match: re.Match[str]) -> Answer:
     for key, value in re.findall(r"(\w+)\s*=\s*('(?:[^']|'')*'|[^\s,;]+)", match["what"]):
-        session.parameters[key.upper()] = value.strip("'").replace("''", "'")
+        is_text = value.startswith("'")
+        session.parameters[key.upper()] = value[1:-1].replace("''", "'") if is_text else value
     return done()
 
 
@@ -282,165 +280,6 @@ def _cluster(session: Session, match: re.Match[str]) -> Answer:
     return done()
 
 
-def _add_key(session: Session, match: re.Match[str]) -> Answer:
-    name = session.name(match["name"])
-    table = session.check_table(name, "OWNERSHIP")
-    stub = parse_one(f"CREATE TABLE rle_stub (rle_column INT, {match['key']})")
-    _take_keys(session, table, stub.this)
-    return done()
-
-
-def _create(session: Session, match: re.Match[str]) -> Answer:
-    """CREATE TABLE or VIEW, whose keys and types are noted here and not given to DuckDB."""
-    try:
-        expression = parse_one(match[0])
-    except DriverError as error:
-        raise SnowflakeError(
-            "001003", f"SQL compilation error:\nsyntax error {error.msg}", "42000"
-        ) from error
-    if not isinstance(expression, exp.Create):
-        raise SnowflakeError("000002", f"Unsupported feature '{match[0][:60]}'.", "0A000")
-    kind = str(expression.kind).upper()
-    schema = expression.this if isinstance(expression.this, exp.Schema) else None
-    target = schema.this if schema is not None else expression.this
-    name = session.full(
-        [folded(target.args[p]) for p in ("catalog", "db", "this") if target.args.get(p)]
-    )
-    session.check_create(name, kind)
-    with session.catalog.lock:
-        return _create_in(session, expression, kind, name)
-
-
-def _create_in(session: Session, expression: exp.Create, kind: str, name: Name) -> Answer:
-    catalog = session.catalog
-    schema = expression.this if isinstance(expression.this, exp.Schema) else None
-    if name in catalog.tables and expression.args.get("exists"):
-        return done(f"{shown(name.table)} already exists, statement succeeded.")
-    if not (name in catalog.tables and expression.args.get("replace")):
-        catalog.check_free(name)
-    elif catalog.tables[name].kind != kind:
-        raise taken(shown(name.table))
-    properties = list((expression.args.get("properties") or exp.Properties()).expressions)
-    is_temporary = any(isinstance(p, exp.TemporaryProperty) for p in properties)
-    table = Table({}, view_sql=match_sql(expression) if kind == "VIEW" else None)
-    table.owner_session = session.id if is_temporary else None
-    for clustering in (p for p in properties if isinstance(p, exp.ClusterProperty)):
-        inside = ", ".join(part.sql(dialect="snowflake") for part in clustering.expressions)
-        table.cluster_by = f"LINEAR({inside})"
-    expression.set("properties", None)
-    source = expression.expression or (expression.args.get("clone") or exp.Clone()).this
-    like = next((p.this for p in properties if isinstance(p, exp.LikeProperty)), None)
-    if like is not None or isinstance(source, exp.Table):
-        _copy_shape(session, expression, table, like or source, has_rows=like is None)
-    elif isinstance(source, exp.Expression):
-        resolve(session, source)
-        declared = dict(declared_columns(session, source))
-        if schema is None:
-            table.columns = {c: Column(t) for c, t in declared.items() if t is not None}
-    if schema is not None:
-        _take_columns(session, table, schema)
-        if kind == "VIEW":
-            table.columns = {}
-    target = expression.this.this if isinstance(expression.this, exp.Schema) else expression.this
-    for part, text in zip(("catalog", "db", "this"), name, strict=True):
-        target.set(part, exp.to_identifier(text, quoted=True))
-    for sql in translate(session, expression, None):
-        run_duckdb(session, sql)
-    run_duckdb(session, f"DESCRIBE {name.sql}")
-    found = session.con.fetchall()
-    table.columns = {
-        row[0]: table.columns.get(row[0]) or Column(from_duckdb(row[1])) for row in found
-    }
-    catalog.tables[name] = table
-    session.account.loaded.pop(name, None)
-    return done(f"{kind.title()} {shown(name.table)} successfully created.")
-
-
-def match_sql(expression: exp.Expression) -> str:
-    """Return a statement's text."""
-    return expression.sql(dialect="snowflake")
-
-
-def _copy_shape(
-    session: Session, expression: exp.Create, table: Table, other: exp.Expression, *, has_rows: bool
-) -> None:
-    """LIKE and CLONE: the columns and keys of another table, with or without its rows."""
-    (name,) = resolve(session, other)
-    model = session.catalog.find(name)
-    table.columns, table.primary = dict(model.columns), model.primary
-    table.foreign, table.unique = list(model.foreign), list(model.unique)
-    query = exp.select("*").from_(other.copy())
-    expression.set("clone", None)
-    expression.set("expression", query if has_rows else query.limit(0))
-
-
-def _take_columns(session: Session, table: Table, schema: exp.Schema) -> None:
-    """Note declared types and keys, and leave DuckDB what it can hold."""
-    _take_keys(session, table, schema)
-    columns = [part for part in schema.expressions if isinstance(part, exp.ColumnDef)]
-    for column in columns:
-        if column.kind is None:
-            continue
-        sf_type = parse_type(column.kind.sql(dialect="snowflake"))
-        constraints = [part.kind for part in column.args.get("constraints") or []]
-        must = any(
-            isinstance(part, exp.NotNullColumnConstraint) and not part.args.get("allow_null")
-            for part in constraints
-        )
-        default = next((p for p in constraints if isinstance(p, exp.DefaultColumnConstraint)), None)
-        key = folded(column.this)
-        text = default.this.sql(dialect="snowflake") if default is not None else None
-        table.columns[key] = Column(
-            sf_type, is_nullable=not must and key not in table.primary, default=text
-        )
-        if sf_type.name in ("VECTOR", "GEOGRAPHY", "GEOMETRY"):
-            column.set("kind", exp.DataType.build("VARIANT", dialect="snowflake"))
-        keys = (exp.PrimaryKeyColumnConstraint, exp.UniqueColumnConstraint, exp.Reference)
-        kept = [p for p in column.args.get("constraints") or [] if not isinstance(p.kind, keys)]
-        column.set("constraints", kept)
-    schema.set("expressions", columns)
-
-
-def _take_keys(session: Session, table: Table, schema: exp.Schema) -> None:
-    for part in schema.expressions:
-        if isinstance(part, exp.ColumnDef):
-            for constraint in part.args.get("constraints") or []:
-                _take_key(session, table, constraint.kind, (folded(part.this),), "")
-        elif isinstance(part, exp.Constraint):
-            for inner in part.expressions:
-                _take_key(session, table, inner, (), folded(part.this))
-        else:
-            _take_key(session, table, part, (), "")
-
-
-def _take_key(
-    session: Session, table: Table, key: exp.Expression, columns: tuple[str, ...], name: str
-) -> None:
-    if isinstance(key, exp.PrimaryKeyColumnConstraint | exp.PrimaryKey):
-        table.primary = columns or _key_columns(key.expressions)
-        table.primary_name = name or "SYS_CONSTRAINT_PRIMARY"
-    elif isinstance(key, exp.UniqueColumnConstraint):
-        table.unique.append(columns or _key_columns(key.this.expressions))
-    elif isinstance(key, exp.ForeignKey | exp.Reference):
-        reference = key.args["reference"] if isinstance(key, exp.ForeignKey) else key
-        own = columns or _key_columns(key.expressions)
-        schema = reference.this
-        target = schema.this if isinstance(schema, exp.Schema) else schema
-        full = session.full(
-            [folded(target.args[p]) for p in ("catalog", "db", "this") if target.args.get(p)]
-        )
-        other = session.catalog.find(full)
-        there = (
-            _key_columns(schema.expressions) if isinstance(schema, exp.Schema) else other.primary
-        )
-        name = name or f"SYS_CONSTRAINT_{len(table.foreign) + 1}"
-        table.foreign.append(Foreign(own, full, there or other.primary, name))
-
-
-def _key_columns(parts: list[exp.Expression]) -> tuple[str, ...]:
-    return tuple(folded(part.find(exp.Identifier)) for part in parts)
-
-
 def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text.replace(" ", r"\s+"), re.IGNORECASE | re.DOTALL)
 
@@ -513,13 +352,13 @@ _OWN: tuple[tuple[re.Pattern[str], Callable[[Session, re.Match[str]], Answer]], 
             rf"ALTER TABLE (?P<name>{NAME}) ADD (?P<key>(?:CONSTRAINT {NAME} )?"
             r"(?:PRIMARY KEY|FOREIGN KEY|UNIQUE)\b.*)"
         ),
-        _add_key,
+        add_key,
     ),
     (
         _pattern(
             r"CREATE (?:OR REPLACE )?(?:LOCAL |GLOBAL )?"
             r"(?:TEMP(?:ORARY)? |TRANSIENT |VOLATILE |SECURE )?(?:TABLE|VIEW) .*"
         ),
-        _create,
+        create,
     ),
 )

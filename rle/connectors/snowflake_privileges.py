@@ -173,7 +173,7 @@ def check_create(opened: Session, name: TableName, *, owner: str | None = None) 
             f"{name} cannot be created: role {held.role} may not create tables in "
             f"{names.write(schema)}. {ask(held.lacks_to_create(*schema))}"
         )
-    if owner and owner not in held.roles:
+    if owner and owner not in held.roles and not held.allows("OWNERSHIP", "TABLE", name):
         statement = grant("OWNERSHIP", "TABLE", name, quote(held.role)) + " COPY CURRENT GRANTS"
         raise PermissionError(
             f"{name} cannot be replaced: it is owned by role {owner}, and the role in use is "

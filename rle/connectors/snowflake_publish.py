@@ -34,7 +34,7 @@ class Draft:
 
 def look_up(session: Session, name: TableName) -> dict[str, Any] | None:
     """Return what SHOW OBJECTS says of a table or view, None where the role sees none."""
-    pattern = literal(name.table.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_"))
+    pattern = show_pattern(name.table)
     shown = session.rows(f"SHOW OBJECTS LIKE {pattern} IN SCHEMA {name.schema_sql}")
     return next((row for row in shown if row["name"] == name.table), None)
 
@@ -44,9 +44,12 @@ def is_there(session: Session, name: TableName) -> bool:
     return look_up(session, name) is not None
 
 
-def literal(text: str) -> str:
-    """Quote a text for those statements that take no bound values."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+def show_pattern(name: str) -> str:
+    """Return a pattern of SHOW ... LIKE, quoted, that fits a name and perhaps others.
+
+    Nothing is escaped, for which there are several rules: an underscore fits itself, too.
+    """
+    return "'" + name.replace("\\", "_").replace("'", "''") + "'"
 
 
 def publish(

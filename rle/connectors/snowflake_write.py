@@ -19,9 +19,9 @@ from rle.connectors.snowflake_publish import (
     Draft,
     drop,
     is_there,
-    literal,
     look_up,
     publish,
+    show_pattern,
 )
 from rle.connectors.snowflake_session import session
 from rle.connectors.snowflake_stage import Staged, fill, gather
@@ -241,7 +241,7 @@ def remove_leftovers(opened: Session, place: TableName) -> list[str]:
         place: Any name in the schema.
     """
     begin = f"{_HIDDEN}_{_owner(opened.current_user)}_"
-    pattern = literal(begin.replace("_", "\\_") + "%")
+    pattern = show_pattern(f"{begin}%")
     now = datetime.now(UTC)
     removed = []
     try:

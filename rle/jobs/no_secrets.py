@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from rle.jobs.request import JobRequest
 
-_URL_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@'\"]*:[^/\s'\"]+@")
+# The scheme is looked for last: a search that began with it would be quadratic in long words.
+_URL_PASSWORD = re.compile(r"(?<=[A-Za-z0-9+.-])://[^/\s:@'\"]*:[^/\s'\"]+@")
 
 
 def check_no_secrets(request: JobRequest) -> None:

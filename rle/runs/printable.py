@@ -12,7 +12,8 @@ _ESCAPE = re.compile(
     r"|\x1b[PX^_][^\x1b\n]*(?:\x1b\\)?"  # strings for the terminal itself
     r"|[\x1b\x9b]\[?[0-?]*[ -/]*[@-~]"  # moves, erases, modes
 )
-_OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n])")
+# Tried once per line: from every character on, a long line would take minutes.
+_OVERWRITTEN = re.compile(r"^[^\n]*\r(?=[^\n])", re.MULTILINE)
 _KEPT = re.compile(f"({_COLOUR})")
 _RESET = "\x1b[0m"
 

@@ -60,7 +60,8 @@ _PAIRS = re.compile(
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 _USER_INFO = re.compile(r"""(?<=//)[^/\s"'<>?#|]*@""")
-_JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?")
+# A header of at most so much: without an end, what is full of beginnings would take minutes.
+_JWT = re.compile(r"\beyJ[\w-]{8,4096}+\.[\w-]{8,}(?:\.[\w-]*)?")
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----"
     r"(?:(?:(?!-----)[\s\S]){0,20000}-----END [A-Z0-9 ]*PRIVATE KEY-----"

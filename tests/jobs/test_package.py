@@ -187,6 +187,13 @@ def test_the_value_of_a_secret_variable_is_refused_by_the_name_of_its_field(monk
     assert "canary-1234" not in str(caught.value)
 
 
+def test_a_request_of_one_long_word_takes_no_minutes():
+    word = "x" * 5 * 2**20
+    check_no_secrets(request(word))
+    with pytest.raises(ValidationError, match="password in a URL"):
+        check_no_secrets(request(word + "://me:canary99@db/x"))
+
+
 @pytest.mark.parametrize("text", ["a/b/c", "http://host:80/path", "mail me@host: x", "x://y@z"])
 def test_what_is_no_secret_passes(text, monkeypatch):
     monkeypatch.setenv("SOME_TOKEN", "abc")

@@ -35,3 +35,9 @@ def test_taking_out_twice_changes_nothing_more():
     once = printable(nested)
     assert "\x1b" not in once
     assert printable(once) == once
+
+
+@pytest.mark.parametrize("sign", ["\x1b", "\x1b[", "\x00", "\x1bP"])
+def test_a_line_of_a_million_signs_takes_no_minutes(sign):
+    assert "\x1b" not in printable(sign * 1_000_000)
+    assert printable("a\rb" + sign * 1_000_000).startswith("b")

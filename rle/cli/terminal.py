@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 FOUND, FAILED, INTERRUPTED = 1, 2, 130
 """Exit codes beside 0."""
+OPTIONS = {
+    "model_selection_strategy='best' (or select_best_model=True)": "--best",
+    "overwrite_results=True": "--overwrite",
+    "model_run_id": "--run",
+    "registered_model_name": "--model",
+    "with version": "with --version",
+    "needs version": "needs --version",
+    "evaluation_metric, such as EvaluationMetric(name='roc_auc')": "--metric, such as roc_auc",
+    "test_table": "--test-table",
+    "experiment_name": "--experiment",
+}
+"""What arguments of the SDK, as its errors name them, are called on the command line."""
 PLAIN_WIDTH = 140
 """Characters per line where standard output is no terminal."""
 
@@ -30,11 +43,18 @@ def errors_as_lines() -> Iterator[None]:
     try:
         yield
     except RLEError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"error: {_in_options(' '.join(str(error).split()))}", err=True)
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _in_options(text: str) -> str:
+    # A name in quotes, or part of a longer one, is a value: a field of a file, a table.
+    for argument, option in OPTIONS.items():
+        text = re.sub(rf"(?<!['.\w]){re.escape(argument)}(?!['\w]|\.\w)", option, text)
+    return text
 
 
 @contextmanager

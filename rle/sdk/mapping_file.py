@@ -30,6 +30,8 @@ def read_mapping(path: Path, *, what: str) -> dict[str, Any]:
         raise ValidationError(f"There is no file {path}.") from None
     except OSError as error:
         raise ValidationError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise ValidationError(f"{path} is neither YAML nor JSON: it is no text.") from None
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValidationError(f"{path} is neither YAML nor JSON: {reason}") from None

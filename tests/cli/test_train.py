@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+import typer
 
 from rle import DuckDBConnector
+from rle.cli.terminal import errors_as_lines
+from rle.errors import ValidationError
 from rle.testing.shop_dataset import shop_dataset
 from tests.cli.fakes import JOB, FakeJob, FakeTrainer
 from tests.cli.running import run
@@ -182,6 +185,24 @@ def test_a_prediction_that_cannot_be_is_one_line(dataset, arguments, reason):
     done = run("predict", "--alias", "A", "--output", "a.b", *given)
     assert (done.exit_code, done.stdout) == (2, "")
     assert reason in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Choose another, or pass overwrite_results=True.", "Choose another, or pass --overwrite."),
+        ("model_run_id and registered_model_name each name", "--run and --model each name"),
+        (
+            "There is no field named 'experiment_name'.",
+            "There is no field named 'experiment_name'.",
+        ),
+        ("There is no table shop.test_table.", "There is no table shop.test_table."),
+    ],
+)
+def test_arguments_in_errors_are_called_what_they_are_here(capsys, said, shown):
+    with pytest.raises(typer.Exit), errors_as_lines():
+        raise ValidationError(said)
+    assert capsys.readouterr().err == f"error: {shown}\n"
 
 
 def test_a_connector_file_without_a_connector_is_named(tmp_path):

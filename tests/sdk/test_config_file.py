@@ -74,6 +74,10 @@ def test_what_yaml_cannot_read_is_refused(connector, tmp_path):
     with pytest.raises(ValidationError, match="'fanouts'"):
         read_config(settings=[*BOTH, "fanouts=[1,"], connector=connector)
     file = tmp_path / "config.yaml"
+    binary = tmp_path / "data.yaml"
+    binary.write_bytes(b"\xd9\x00")
+    with pytest.raises(ValidationError, match="neither YAML nor JSON: it is no text"):
+        read_config(binary, connector=connector)
     for text, reason in {"a: [": "neither YAML nor JSON", "- 1": "a config, but list"}.items():
         file.write_text(text)
         with pytest.raises(ValidationError, match=reason):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
+from rle.connectors.snowflake_driver import generation
 from rle.connectors.snowflake_names import TableName
 from rle.connectors.snowflake_session import session
 from rle.errors import DataError
@@ -181,8 +182,14 @@ def test_objects_and_places_are_text(
 
 @pytest.mark.parametrize(("kind", "item"), [("FLOAT", pa.float32()), ("INT", pa.int32())])
 def test_vectors_are_lists_of_their_length(
-    snowflake_server: FakeSnowflake, connector: SnowflakeConnector, kind: str, item: pa.DataType
+    request: pytest.FixtureRequest,
+    snowflake_server: FakeSnowflake,
+    connector: SnowflakeConnector,
+    kind: str,
+    item: pa.DataType,
 ) -> None:
+    if generation() > 4 and "json" in request.node.name:
+        pytest.skip("driver 5 wants a vector's metadata in a form that the stand-in does not know")
     rows = pa.table({"v": pa.array([[1, 2, 3], None], pa.list_(item))})
     name = f"VECTORS{next(_number)}"
     snowflake_server.put(("SHOP", "PUBLIC", name), rows, types={"v": f"VECTOR({kind}, 3)"})

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 STOP_WAIT_S = 6
 """Seconds that a driver has to end its work once it was asked to, before Ray kills it."""
 
+_LONGEST = 1_000
+
 
 def entrypoint(request: JobRequest) -> str:
     """Return the command line of the job's driver; the head's PATH says which Python."""
@@ -21,8 +23,9 @@ def metadata(request: JobRequest) -> dict[str, str]:
     return {
         "rle_job": "1",
         "kind": request.kind,
-        "experiment": request.work.experiment_name,
-        "created_by": request.created_by,
+        # Ray refuses what is long; the request has all of it.
+        "experiment": request.work.experiment_name[:_LONGEST],
+        "created_by": request.created_by[:_LONGEST],
     }
 
 

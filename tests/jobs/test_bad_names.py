@@ -149,6 +149,14 @@ def test_what_users_name_is_in_no_command_line(experiment: str, user: str) -> No
     assert read_request(request.to_json()) == request
 
 
+def test_ray_is_told_no_more_than_it_takes() -> None:
+    work = MaterializeWork(source_job_id=new_job_id(), experiment_name="x" * 5 * 2**20)
+    request = JobRequest(
+        job_id=new_job_id(), work=work, versions=Versions.here(), created_by="y" * 10**6
+    )
+    assert sum(map(len, metadata(request).values())) < 10_000
+
+
 @given(st.one_of(st.text(), st.binary(), st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner)
     | st.dictionaries(st.sampled_from(["format", "job_id", "work", "kind", "versions"]), inner),

@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
 SNOWFLAKE := .venv-snowflake
 DRIVER_5 := $(SNOWFLAKE)/driver5
-BENCHMARKS ?= sampling ingest train link jobs
+BENCHMARKS ?= sampling ingest train link jobs snowflake
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-snowflake test test-cluster test-snowflake check fmt bench quality clean
@@ -43,7 +43,7 @@ fmt: .venv/dev.stamp ## Put the code in its one format
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-bench: .venv/dev.stamp ## Measure speed, one JSON line per figure (ARGS=--quick for under a minute each)
+bench: .venv/dev.stamp .venv-snowflake/stamp ## Measure speed, one JSON line per figure (ARGS=--quick for under a minute each)
 	@set -e; for name in $(BENCHMARKS); do .ci/offline $(BIN)/python -m benchmarks.$$name $(ARGS); done
 
 quality: .venv/dev.stamp ## Measure the models against their baselines (hours)

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("numpy", "numba", "pyarrow", "duckdb", "torch", "ray", "torch-geometric")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "pyarrow",
+    "duckdb",
+    "torch",
+    "ray",
+    "torch-geometric",
+    "snowflake-connector-python",
+)
 
 
 @dataclass(frozen=True, slots=True)

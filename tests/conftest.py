@@ -43,6 +43,7 @@ LIBRARY_THREADS = (
     "Mlflow",
     "tqdm",
     "Thread-auto",
+    "Dummy-",  # of no Python code, such as the runtime inside Snowflake's driver 5
 )
 
 SESSION_RAY = pytest.StashKey[bool]()

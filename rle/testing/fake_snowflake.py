@@ -120,7 +120,7 @@ class FakeSnowflake:
             "user": self.user,
             "password": self.password,
             "login_timeout": 10,
-            "network_timeout": 30,
+            **_waits(),
             **_WORKDIR,
         }
 
@@ -129,8 +129,6 @@ class FakeSnowflake:
         import snowflake.connector
 
         wanted = self.login | changes
-        if driver_version()[0] >= 5:  # it warns of what it will not do by default one day
-            wanted["enable_server_session_keep_alive_auto_detection"] = False
         given = {key: value for key, value in wanted.items() if value is not None}
         return snowflake.connector.connect(**given)
 
@@ -212,3 +210,14 @@ class FakeSnowflake:
         """Take back faults, settings and revoked grants; users and tables stay."""
         self.tell("reset")
         self.set_up()
+
+
+def _waits() -> dict[str, Any]:
+    """Short timeouts, as the driver here calls them; driver 5 warns of what it does by default."""
+    if driver_version()[0] < 5:
+        return {"network_timeout": 30}
+    return {
+        "query_timeout": 30,
+        "request_timeout": 30,
+        "enable_server_session_keep_alive_auto_detection": False,
+    }

@@ -12,17 +12,14 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from snowflake_accounts import SnowflakeError, not_there
-from snowflake_catalog import NAME, Stage, literal, quoted, shown, taken
+from snowflake_catalog import NAME, Name, Stage, literal, quoted, shown, taken
 from snowflake_session import COPY, OTHER, TEXT, Answer, Session, done, texts
 from snowflake_sql import run_duckdb
-
-if TYPE_CHECKING:
-    from snowflake_catalog import Name
 
 _AT = rf"@(?P<stage>{NAME})(?P<path>/.*)?"
 _COPY_COLUMNS = ("file", "status", "rows_parsed", "rows_loaded", "error_limit", "errors_seen",
@@ -83,6 +80,10 @@ def find_place(session: Session, text: str) -> Place:
     """Return the place that `@stage/path` means."""
     text = text.strip()
     text = text[1:-1].replace("''", "'") if text[0] == "'" else text
+    if re.fullmatch(r"@~(?:/[^\s]*)?", text):
+        own = session.catalog.stages_folder / f"of {session.user.name}"
+        own.mkdir(exist_ok=True)
+        return Place(Name("", "", "~"), own, _inside(text[2:]))
     match = re.fullmatch(_AT, text, re.DOTALL)
     if match is None:
         raise SnowflakeError("001003", f"SQL compilation error:\ninvalid stage '{text}'.", "42000")
@@ -91,10 +92,15 @@ def find_place(session: Session, text: str) -> Place:
     stage = session.catalog.stages.get(name)
     if stage is None or stage.owner_session not in (None, session.id):
         raise not_there("Stage", str(name))
-    path = (match["path"] or "").lstrip("/")
-    if ".." in Path(path).parts:
+    return Place(name, stage.folder, _inside(match["path"] or ""))
+
+
+def _inside(path: str) -> str:
+    """Return a path below a stage, which must not lead out of it."""
+    below = path.lstrip("/")
+    if ".." in Path(below).parts:
         raise SnowflakeError("001003", "SQL compilation error:\ninvalid stage path.", "42000")
-    return Place(name, stage.folder, path)
+    return below
 
 
 def put(session: Session, match: re.Match[str]) -> Answer:

@@ -30,26 +30,10 @@ COLUMNS = {
     "TEXT": ("varchar(20)", "'日本'", "日本"),
     "DAY": ("date", "'1864-06-30'", dt.date(1864, 6, 30)),
     "CLOCK": ("time", "'01:02:03'", dt.time(1, 2, 3)),
-    "LOCAL": (
-        "timestamp_ntz",
-        "'2020-01-01 00:00:00.123456'",
-        EARLY,
-    ),
-    "SHORT": (
-        "timestamp_ntz(3)",
-        "'1969-12-31 23:59:59.5'",
-        LATE,
-    ),
-    "ZONED": (
-        "timestamp_tz",
-        "'2020-01-01 12:00:00+00'",
-        dt.datetime(2020, 1, 1, 12, tzinfo=dt.UTC),
-    ),
-    "HERE": (
-        "timestamp_ltz",
-        "'2020-01-01 12:00:00+00'",
-        dt.datetime(2020, 1, 1, 12, tzinfo=dt.UTC),
-    ),
+    "LOCAL": ("timestamp_ntz", "'2020-01-01 00:00:00.123456'", EARLY),
+    "SHORT": ("timestamp_ntz(3)", "'1969-12-31 23:59:59.5'", LATE),
+    "ZONED": ("timestamp_tz", "'2020-01-01 12:00:00+00'", NOON),
+    "HERE": ("timestamp_ltz", "'2020-01-01 12:00:00+00'", NOON),
     "FLAG": ("boolean", "true", True),
     "TREE": ("variant", "parse_json('{\"a\":1}')", '{"a":1}'),
     "LIST": ("array", "parse_json('[1]')", "[1]"),
@@ -198,7 +182,8 @@ def test_an_asynchronous_statement_that_fails_says_so(cursor):
 def test_keys_are_real_and_enforce_nothing(cursor):
     cursor.execute("create or replace table a (id int primary key, x int, unique (x))")
     cursor.execute(
-        "create or replace table b (a_id int references a(id), k int, constraint pk primary key (a_id, k))"
+        "create or replace table b "
+        "(a_id int references a(id), k int, constraint pk primary key (a_id, k))"
     )
     cursor.execute("insert into a values (1, 1), (1, 1)")
     rows = cursor.execute("show primary keys in table b").fetchall()

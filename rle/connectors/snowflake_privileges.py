@@ -137,9 +137,11 @@ def check_schema(opened: Session, name: TableName) -> None:
     """Raise NotSeenError where the schema of a table to be made is not seen; says what to grant."""
     try:
         rows = opened.rows(f"SHOW SCHEMAS IN DATABASE {quote(name.database)}")
-    except PermissionError as error:
+    except PermissionError:
+        rows = []
+    if not rows:  # whoever sees a database sees its INFORMATION_SCHEMA
         rows = opened.rows("SHOW DATABASES")
-        raise _unseen_place("database", name.database, rows, opened, name) from error
+        raise _unseen_place("database", name.database, rows, opened, name)
     if all(row["name"] != name.schema for row in rows):
         raise _unseen_place("schema", name.schema, rows, opened, name)
 

@@ -1,0 +1,321 @@
+"""Tables written to the stand-in for Snowflake: whole or not at all, whatever happens."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import logging
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from rle.connectors import snowflake_write as writing
+from rle.connectors.base import NewTable
+from rle.connectors.snowflake_names import TableName
+from rle.connectors.snowflake_session import Session, session
+from rle.errors import (
+    ConnectionError,
+    DataError,
+    OutputExistsError,
+    PermissionError,
+    StorageError,
+    UnknownNameError,
+)
+from tests.connectors.warehouse import numbers
+from tests.snowflake.warehouse import PASSWORD, connector_to, new_schema
+
+PLAIN = pa.schema([("ID", pa.int64())])
+
+
+class Place:
+    """A schema of its own, and who looks into it."""
+
+    def __init__(self, server):
+        self.server = server
+        self.schema = new_schema(server)
+        self.connector = connector_to(server)
+
+    def name(self, table):
+        return str(TableName("SHOP", self.schema, table))
+
+    def tables(self):
+        return {name[2] for name in self.server.state()["tables"] if name[1] == self.schema}
+
+    def rows(self, table):
+        with session(self.connector) as opened:
+            return opened.rows(f"SELECT * FROM {self.name(table)}")
+
+    def write(self, *names, num_rows=5, **options):
+        tables = [NewTable(self.name(name), PLAIN) for name in names]
+        return self.connector.write_tables(tables, self.batches(len(names), num_rows), **options)
+
+    def batches(self, num_tables, num_rows):
+        batch = pa.RecordBatch.from_pydict({"ID": range(num_rows)}, schema=PLAIN)
+        return [(index, batch) for index in range(num_tables)]
+
+
+@pytest.fixture
+def place(snowflake_server, monkeypatch):
+    monkeypatch.setenv(PASSWORD, snowflake_server.password)
+    monkeypatch.setattr(writing, "PAUSE_S", 0.0)
+    here = Place(snowflake_server)
+    yield here
+    state = snowflake_server.state()
+    assert [name for name in state["stages"] if name[1] == here.schema] == []
+    assert state["stage_files"] == 0
+
+
+def test_exact_types_and_values_come_out(place):
+    moment = dt.datetime(2020, 1, 1, 12, tzinfo=dt.UTC)
+    rows = pa.table(
+        {
+            "K": pa.array([2**62, None], pa.int64()),
+            "PREDICTION": pa.array([float("nan"), float("-inf")], pa.float64()),
+            'odd "name".x': pa.array(["日本 'x'", None]),
+            "FLAG": pa.array([True, None]),
+            "AT": pa.array([dt.datetime(9999, 12, 31, 23, 59), None], pa.timestamp("us")),
+            "ZONED": pa.array([moment, None], pa.timestamp("us", "UTC")),
+            "DAY": pa.array([dt.date(1, 1, 1), None]),
+            "ITEMS": pa.array([["a", None], None], pa.list_(pa.string())),
+            "EMBEDDING": pa.array([[0.5, 1.0], None], pa.list_(pa.float32(), 2)),
+        }
+    )
+    assert place.connector.write(place.name("P"), rows.to_batches(), schema=rows.schema) == 2
+    with session(place.connector) as opened:
+        described = opened.rows(f"DESCRIBE TABLE {place.name('P')}")
+    assert [(row["name"], row["type"]) for row in described][:5] == [
+        ("K", "NUMBER(19,0)"),
+        ("PREDICTION", "FLOAT"),
+        ('odd "name".x', "VARCHAR(16777216)"),
+        ("FLAG", "BOOLEAN"),
+        ("AT", "TIMESTAMP_NTZ(6)"),
+    ]
+    assert described[5]["type"].startswith("TIMESTAMP_LTZ")
+    assert described[8]["type"] == "VECTOR(FLOAT, 2)"
+    source = place.name("P")
+    (chunk,) = place.connector.chunks(source, columns=rows.column_names)
+    back = pa.Table.from_batches(list(place.connector.read(chunk)))
+    first = sorted(back.to_pylist(), key=lambda row: row["K"] is None)
+    assert repr(first[0]["PREDICTION"]) == "nan"
+    for column in set(rows.column_names) - {"PREDICTION"}:
+        assert [row[column] for row in first] == rows[column].to_pylist()
+
+
+def test_a_place_that_is_not_there_is_told_with_its_neighbours(place):
+    with pytest.raises(UnknownNameError, match="Did you mean 'SHOP'"):
+        place.connector.can_create("SHOPP.OUT.P")
+    with pytest.raises(UnknownNameError, match=r"GRANT CREATE TABLE ON SCHEMA"):
+        place.connector.can_create("SHOP.NOWHERE_AT_ALL.P")
+
+
+def test_a_schema_without_create_table_is_found_before_any_row(place):
+    place.server.revoke("CREATE TABLE", "SCHEMA", f"SHOP.{place.schema}")
+    wanted = f'GRANT CREATE TABLE ON SCHEMA "SHOP"."{place.schema}" TO ROLE "TRAINER";'
+
+    def never():
+        raise AssertionError
+        yield
+
+    with pytest.raises(PermissionError) as caught:
+        place.connector.write(place.name("P"), never(), schema=PLAIN)
+    assert wanted in str(caught.value)
+    with pytest.raises(PermissionError, match="may not create tables"):
+        place.connector.can_create(place.name("P"))
+
+
+def test_a_table_of_somebody_else_is_neither_taken_nor_replaced(place):
+    place.write("P")
+    place.server.revoke("OWNERSHIP", "TABLE", place.name("P"))
+    with pytest.raises(OutputExistsError):
+        place.connector.can_create(place.name("P"))
+    with pytest.raises(PermissionError, match="owned by role"):
+        place.connector.can_create(place.name("P"), replace=True)
+
+
+def test_a_view_is_not_replaced(place):
+    with session(place.connector) as opened:
+        opened.execute(f"CREATE VIEW {place.name('P')} AS SELECT 1 AS ID")
+    with pytest.raises(OutputExistsError, match="is a view"):
+        place.connector.can_create(place.name("P"), replace=True)
+
+
+def test_rows_that_contradict_the_vector_leave_nothing(place):
+    schema = pa.schema([("V", pa.list_(pa.float32(), 2))])
+    batch = pa.RecordBatch.from_pydict({"V": [[1.0, float("nan")]]}, schema=schema)
+    with pytest.raises(DataError, match="'V'"):
+        place.connector.write(place.name("P"), [batch], schema=schema)
+    assert place.tables() == set()
+
+
+def test_a_full_disk_leaves_nothing(place, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
+    with pytest.raises(StorageError, match=r"No space left.*TMPDIR"):
+        place.write("P")
+    assert place.tables() == set()
+
+
+@pytest.mark.parametrize("what", ["CREATE OR REPLACE TABLE", "PUT ", "COPY INTO", "COUNT("])
+def test_a_cut_in_the_network_is_made_good_without_a_row_twice(place, what, monkeypatch):
+    fail_once(monkeypatch, what)
+    place.write("A", "P", num_rows=1000)
+    assert [len(place.rows(table)) for table in ("A", "P")] == [1000, 1000]
+    assert place.tables() == {"A", "P"}
+
+
+@pytest.mark.parametrize("what", ["COPY INTO", "RENAME TO"])
+def test_an_answer_that_is_lost_is_no_second_try(place, what, monkeypatch):
+    fail_once(monkeypatch, what, after=True)
+    place.write("A", "P", num_rows=1000)
+    assert [len(place.rows(table)) for table in ("A", "P")] == [1000, 1000]
+    assert place.tables() == {"A", "P"}
+
+
+def test_a_lost_answer_of_the_exchange_is_looked_up(place, monkeypatch):
+    place.write("P", num_rows=3)
+    fail_once(monkeypatch, "SWAP WITH", after=True)
+    place.write("P", num_rows=8, replacing=[place.name("P")])
+    assert len(place.rows("P")) == 8
+    assert place.tables() == {"P"}
+
+
+def test_a_network_that_stays_away_changes_nothing(place, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING)
+    fail_once(monkeypatch, "COPY INTO", times=99)
+    with pytest.raises(ConnectionError, match="cut"):
+        place.write("P")
+    assert caplog.text.count("is tried again") == writing.ATTEMPTS - 1
+    assert place.tables() == set()
+
+
+def test_rows_that_did_not_arrive_are_noticed(place, monkeypatch):
+    real = Session.execute
+
+    def lossy(self, sql, params=()):
+        found = real(self, sql, params)
+        if sql.startswith("COPY INTO"):
+            table = sql.split(" FROM ")[0].removeprefix("COPY INTO ")
+            real(self, f"UPDATE {table} SET ID = NULL WHERE ID = 3")
+        return found
+
+    monkeypatch.setattr(Session, "execute", lossy)
+    with pytest.raises(ConnectionError, match="holds 4 values of 'ID' after 5 were sent"):
+        place.write("P")
+    assert place.tables() == set()
+
+
+@pytest.mark.parametrize("old", [None, 3])
+def test_ctrl_c_at_any_step_changes_nothing(place, old, monkeypatch):
+    names = ("A", "B", "P")
+    replacing = [place.name(name) for name in names] if old else []
+    if old:
+        place.write(*names, num_rows=old)
+    for step in itertools.count():
+        with monkeypatch.context() as patch:
+            calls = interrupt_at(step, patch)
+            try:
+                place.write(*names, num_rows=8, replacing=replacing)
+            except KeyboardInterrupt:
+                assert place.tables() == (set(names) if old else set())
+                assert [len(place.rows(name)) for name in place.tables()] == [old] * len(
+                    place.tables()
+                )
+                continue
+        assert next(calls) == step  # there is no further one
+        break
+    assert step >= (6 if old else 3)
+    assert [len(place.rows(name)) for name in names] == [8, 8, 8]
+    assert place.tables() == set(names)
+
+
+def test_without_create_stage_the_users_own_stage_serves(place):
+    place.server.revoke("CREATE STAGE", "SCHEMA", f"SHOP.{place.schema}")
+    place.write("P", num_rows=10)
+    assert len(place.rows("P")) == 10
+    with session(place.connector) as opened:
+        assert opened.rows("LIST @~") == []
+
+
+def test_leftovers_of_a_killed_process_are_known_by_user_and_age(place):
+    user = "ANNA"
+    old = writing._mark(user).split("_")
+    old[3] = "20200101000000"
+    stale, fresh = "_".join(old) + "_0", writing._mark(user) + "_0"
+    other = "_".join([*writing._mark("BOB").split("_")[:3], *old[3:]]) + "_0"
+    aside = stale.replace("RLE_TMP", "RLE_OLD")
+    for name in (stale, fresh, other, aside):
+        place.server.put(("SHOP", place.schema, name), numbers(1))
+    place.write("P")
+    assert place.tables() == {fresh, other, aside, "P"}
+
+
+def test_sigterm_in_the_middle_leaves_nothing(place, tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import signal, sys
+            import pyarrow as pa
+            from rle.connectors.snowflake import SnowflakeConnector
+            from rle.connectors.snowflake_session import Session
+
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+            real = Session.execute
+
+            def slow(self, sql, params=()):
+                if "COUNT(*)" in sql:
+                    signal.raise_signal(signal.SIGTERM)
+                return real(self, sql, params)
+
+            Session.execute = slow
+            connector = SnowflakeConnector.from_json(sys.argv[1])
+            rows = pa.table({"ID": [1, 2]})
+            connector.write(sys.argv[2], rows.to_batches(), schema=rows.schema)
+            """
+        )
+    )
+    command = [sys.executable, str(script), place.connector.to_json(), place.name("P")]
+    root = Path(__file__).parents[2]
+    ended = subprocess.run(command, cwd=root, timeout=60, check=False)
+    assert ended.returncode == 143
+    assert place.tables() == set()
+
+
+def fail_once(patch, what, *, after=False, times=1):
+    """Cut the network at the first statements that have a text in them, or lose the answer."""
+    real, left = Session.execute, itertools.count(times, -1)
+
+    def cut(self, sql, params=()):
+        hit = what in sql and next(left) > 0
+        if hit and not after:
+            raise ConnectionError("the network was cut")
+        found = real(self, sql, params)
+        if hit:
+            raise ConnectionError("the answer was lost: the network was cut")
+        return found
+
+    patch.setattr(Session, "execute", cut)
+
+
+def interrupt_at(step, patch):
+    """Press Ctrl-C at the renaming number `step`; the odd ones after they took place."""
+    real, calls = Session.execute, itertools.count()
+    hit = False
+
+    def pressed(self, sql, params=()):
+        nonlocal hit
+        if hit or " RENAME TO " not in sql or next(calls) != step:
+            return real(self, sql, params)
+        hit = True
+        if step % 2:
+            real(self, sql, params)
+        raise KeyboardInterrupt
+
+    patch.setattr(Session, "execute", pressed)
+    return calls

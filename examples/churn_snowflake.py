@@ -22,8 +22,7 @@ from rle.connectors.snowflake import SnowflakeConnector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PASSWORD, ENGINE = "SNOWFLAKE_PASSWORD", "snowflake-demo"
-SPLITS = {"train": "CHURN_TRAIN", "validation": "CHURN_VALIDATION", "test": "CHURN_TEST"}
+PASSWORD, ENGINE, SPLITS = "SNOWFLAKE_PASSWORD", "snowflake-demo", ("train", "validation", "test")
 
 
 def main() -> None:
@@ -72,7 +71,7 @@ def declare(connector: SnowflakeConnector, schema: str) -> rle.Dataset:
     task = rle.NodeTask(
         connector,
         name="churn",
-        task_data_source={split: f"{schema}.{table}" for split, table in SPLITS.items()},
+        task_data_source={split: f"{schema}.CHURN_{split.upper()}" for split in SPLITS},
         source_entity_column="CUSTOMER_ID",
         source_entity_table=draft["customers"],
         target_column="LABEL",
@@ -86,6 +85,8 @@ def declare(connector: SnowflakeConnector, schema: str) -> rle.Dataset:
 def engine() -> Iterator[None]:
     """Run an engine for this one job. It inherits the password's variable, and reads it there."""
     provider = rle.Provider()
+    if provider.get_gnn(ENGINE) is not None:  # of a run that was killed
+        provider.delete_gnn(ENGINE)
     provider.create_gnn(ENGINE, settings={"num_cpus": 2})
     try:
         provider.wait_until_ready(ENGINE)

@@ -250,3 +250,17 @@ def test_an_empty_entity_table_is_refused_as_ever(connector, task):
     empty = rle.Dataset.from_schema(connector, "shop.b", time_columns={"customers": "joined_at"})
     with pytest.raises(DataError, match="has no rows"):
         empty.dataset("shop", task)
+
+
+def test_a_folder_of_files_is_drafted_from_suggestions_alone(shop_parquet):
+    connector = rle.LocalConnector(connector_type="parquet", url=str(shop_parquet))
+    others = ["c*_t*", "c*_validation", "departments_*", "spend_*"]
+    draft = rle.Dataset.from_schema(connector, f"{shop_parquet.name}.main", exclude=others)
+    assert {t.name for t in draft.tables} == {
+        *("articles", "customers", "departments", "transactions", "wishlist")
+    }
+    draft.accept()
+    assert draft["articles"].foreign_keys[0].link_to == "departments.department_id"
+    found = {}
+    exec(draft.to_code(), found)
+    assert same(found["tables"], draft.tables)

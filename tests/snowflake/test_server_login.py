@@ -96,11 +96,12 @@ def test_key_pair(snowflake_server, tmp_path: Path):
     public = write_key(tmp_path / "good.p8", b"open sesame")
     write_key(tmp_path / "other.p8", b"open sesame")
     snowflake_server.add_user("KAY", public_key=public)
+    passphrase = "private_key_file_pwd" if driver_version()[0] < 5 else "private_key_password"
     login = {
         "user": "KAY",
         "password": None,
         "authenticator": "SNOWFLAKE_JWT",
-        "private_key_file_pwd": "open sesame",
+        passphrase: "open sesame",
     }
     good, other = str(tmp_path / "good.p8"), str(tmp_path / "other.p8")
     assert whoami(snowflake_server, private_key_file=good, **login) == "KAY"

@@ -261,6 +261,16 @@ FAILURES = (
         is_vague=True,
     ),
     Failure(
+        "profile",
+        means="There is no such profile in connections.toml.",
+        advice="Snowflake's driver reads it in $SNOWFLAKE_HOME, ~/.snowflake or the configuration "
+        "folder of the user that runs this; a job reads that of the engine. Check "
+        "connection_name, or add the profile there.",
+        pattern=r"Invalid connection_name '(?P<name>[^'\n]*)'"
+        r"|Connection '(?P<view>[^'\n]*)' not found in config",
+        error=ValidationError,
+    ),
+    Failure(
         "cut",
         means="The connection to Snowflake was cut before the answer was there.",
         advice="Look at the network between this machine and Snowflake, and try again.",

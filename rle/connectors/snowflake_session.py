@@ -143,8 +143,12 @@ class Session:
         self, error: Exception, connection: Any, sql: str, attempt: int, waited: float
     ) -> bool:
         """Make good what can be, and say whether the statement is worth another try."""
+        if attempt >= ATTEMPTS:
+            return False
+        if self._link.known() is not connection:
+            return True  # it had expired, and another thread has put a new one in its place
         found = find(text_of(error))
-        if found is None or attempt >= ATTEMPTS:
+        if found is None:
             return False
         failure, _ = found
         if failure.is_expired and not self._link.is_private:

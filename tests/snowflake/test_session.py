@@ -1,0 +1,387 @@
+"""Sessions with the real driver: each way to sign in, renewal, sharing, forks, ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import types
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rle.connectors import snowflake_driver as driver
+from rle.connectors.snowflake import SnowflakeConnector
+from rle.connectors.snowflake_driver import generation
+from rle.connectors.snowflake_session import close_sessions, session
+from rle.errors import ConnectionError, ValidationError
+from tests.snowflake.sign_in import PASSPHRASE, ask, by_password, make_key, place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rle.testing.fake_snowflake import FakeSnowflake
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _closed(snowflake_server: FakeSnowflake) -> Iterator[None]:
+    close_sessions()
+    yield
+    close_sessions()
+
+
+def num_sessions(server: FakeSnowflake) -> int:
+    found: int = server.state()["sessions"]
+    return found
+
+
+# Ways to sign in
+
+
+def test_by_password(snowflake_server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", snowflake_server.password)
+    connector = by_password(snowflake_server)
+    assert connector.password_variable == "SHOP_PASSWORD"
+    assert ask(connector) == snowflake_server.user
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_by_key_pair(
+    snowflake_server: FakeSnowflake,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    encrypted: bool,
+) -> None:
+    file, public = make_key(tmp_path, encrypted=encrypted)
+    snowflake_server.add_user("KEYED", public_key=public, roles=["TRAINER"])
+    config: dict[str, Any] = {"private_key_path": str(file), "auth_method": "key_pair"}
+    if encrypted:
+        monkeypatch.setenv("KEY_PHRASE", PASSPHRASE)
+        config["private_key_passphrase_variable"] = "KEY_PHRASE"
+    connector = SnowflakeConnector(**place(snowflake_server, user="KEYED"), **config)
+    assert ask(connector) == "KEYED"
+
+
+def test_a_key_that_is_not_the_users(snowflake_server: FakeSnowflake, tmp_path: Path) -> None:
+    file, _ = make_key(tmp_path, encrypted=False)
+    (tmp_path / "other").mkdir()
+    _, other = make_key(tmp_path / "other", encrypted=False)
+    snowflake_server.add_user("MISKEYED", public_key=other, roles=["TRAINER"])
+    config = place(snowflake_server, user="MISKEYED")
+    connector = SnowflakeConnector(**config, private_key_path=file, auth_method="key_pair")
+    with pytest.raises(ConnectionError, match=r"refuses the signed key.*RSA_PUBLIC_KEY_FP"):
+        ask(connector)
+
+
+@pytest.mark.parametrize("by", ["value", "variable", "file"])
+def test_by_token(
+    snowflake_server: FakeSnowflake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    token = "canary-token-good-1"
+    snowflake_server.add_user("OAUTHED", oauth_tokens={token: True}, roles=["TRAINER"])
+    (tmp_path / "token").write_text(token)
+    monkeypatch.setenv("SHOP_TOKEN", token)
+    config = {
+        "value": {"oauth_token": token},
+        "variable": {"oauth_token_variable": "SHOP_TOKEN"},
+        "file": {"oauth_token_path": tmp_path / "token"},
+    }[by]
+    where = place(snowflake_server, user="OAUTHED")
+    assert ask(SnowflakeConnector(**where, **config, auth_method="oauth")) == "OAUTHED"
+
+
+def test_by_profile(
+    snowflake_server: FakeSnowflake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "connections.toml").write_text(
+        f"""
+        [work]
+        account = "{snowflake_server.account}"
+        user = "{snowflake_server.user}"
+        password = "{snowflake_server.password}"
+        host = "{snowflake_server.host}"
+        port = {snowflake_server.port}
+        protocol = "http"
+        role = "PUBLIC"
+        """
+    )
+    (tmp_path / "connections.toml").chmod(0o600)
+    # The driver looks for the file when it is loaded.
+    code = """
+from rle.connectors.snowflake import SnowflakeConnector
+from tests.snowflake.sign_in import ask
+profile = SnowflakeConnector(connection_name="work", warehouse="WH")
+print(ask(profile), ask(profile, "SELECT CURRENT_ROLE() AS r"))
+print(ask(profile.replace(role="TRAINER"), "SELECT CURRENT_ROLE() AS r"))
+try:
+    ask(profile.replace(connection_name="wrok"))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    done = run(code, SNOWFLAKE_HOME=str(tmp_path))
+    lines = done.splitlines()
+    assert lines[0] == f"{snowflake_server.user} PUBLIC"
+    assert lines[1] == "TRAINER"
+    assert "There is no such profile" in lines[2]
+    assert "(wrok)" in lines[2]
+    assert snowflake_server.password not in done
+
+
+def test_by_the_session_of_a_notebook(
+    snowflake_server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connector = SnowflakeConnector(app_name="RLE", auth_method="active_session")
+    with pytest.raises(ValidationError, match="snowflake-snowpark-python"):
+        ask(connector)
+    theirs = driver.connect(by_password(snowflake_server), keep_alive=False)
+    told: list[dict[str, Any]] = []
+
+    def cursor() -> Any:
+        made = type(theirs).cursor(theirs)
+        run = made.execute
+
+        def execute(*args: Any, **options: Any) -> Any:
+            told.append(options)
+            return run(*args, **options)
+
+        made.execute = execute
+        return made
+
+    monkeypatch.setattr(theirs, "cursor", cursor)
+    context = types.ModuleType("snowflake.snowpark.context")
+    context.get_active_session = lambda: types.SimpleNamespace(  # type: ignore[attr-defined]
+        connection=theirs
+    )
+    monkeypatch.setitem(sys.modules, "snowflake.snowpark", types.ModuleType("snowpark"))
+    monkeypatch.setitem(sys.modules, "snowflake.snowpark.context", context)
+    assert ask(connector) == snowflake_server.user
+    assert json.loads(told[0]["_statement_params"]["QUERY_TAG"])["app"] == "gnn-rle"
+    close_sessions()
+    assert not theirs.is_closed()
+    theirs.close()
+
+
+# Settings
+
+
+def test_a_session_says_what_it_is_for(snowflake_server: FakeSnowflake) -> None:
+    connector = by_password(snowflake_server, query_tag="nightly")
+    assert ask(connector, "SELECT 41 + 1 AS answer") == 42
+    query = snowflake_server.queries()[-1]
+    assert json.loads(query["tag"])["tag"] == "nightly"
+    assert (query["role"], query["warehouse"]) == ("TRAINER", "WH")
+    with session(connector) as opened:
+        assert opened.current_user == snowflake_server.user
+        assert opened.current_role == "TRAINER"
+        assert opened.current_warehouse == "WH"
+
+
+def test_values_are_bound_and_never_read_as_sql(snowflake_server: FakeSnowflake) -> None:
+    odd = 'it\'s ? %s \\ ; DROP TABLE x -- "q"'
+    with session(by_password(snowflake_server)) as opened:
+        rows = opened.rows("SELECT ? AS a, ? AS b, '?' AS c, '%s' AS d", (odd, 7))
+    assert rows == [{"a": odd, "b": 7, "c": "?", "d": "%s"}]
+
+
+def test_a_file_is_put_as_it_is(snowflake_server: FakeSnowflake, tmp_path: Path) -> None:
+    file = tmp_path / "it is a.bin"
+    file.write_bytes(bytes(range(256)) * 10)
+    with session(by_password(snowflake_server), private=True) as opened:
+        opened.execute("CREATE TEMPORARY STAGE SHOP.PUBLIC.MINE")
+        opened.put(file, "SHOP.PUBLIC.MINE")
+        (row,) = opened.rows("LIST @SHOP.PUBLIC.MINE")
+    assert int(row["size"]) == file.stat().st_size
+
+
+def test_the_drivers_own_log_and_ours_are_clean(
+    snowflake_server: FakeSnowflake, caplog: pytest.LogCaptureFixture
+) -> None:
+    connector = by_password(snowflake_server)
+    assert ask(connector)
+    with pytest.raises(ConnectionError):
+        ask(by_password(snowflake_server, password="canary-wrong-1"))
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
+    assert snowflake_server.password not in caplog.text
+
+
+# Sharing and renewing
+
+
+def test_a_process_has_one_session_for_an_account(snowflake_server: FakeSnowflake) -> None:
+    before = num_sessions(snowflake_server)
+    connector = by_password(snowflake_server)
+    twin = SnowflakeConnector.from_json(connector.to_json())
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda c: ask(c), [connector, twin] * 6))
+    assert set(found) == {snowflake_server.user}
+    assert num_sessions(snowflake_server) == before + 1
+    ask(connector.replace(read_at=None))
+    assert num_sessions(snowflake_server) == before + 1
+    ask(connector.replace(role="PUBLIC"))
+    assert num_sessions(snowflake_server) == before + 2
+    close_sessions()
+    assert num_sessions(snowflake_server) == before
+    assert ask(connector) == snowflake_server.user
+
+
+def test_nothing_is_opened_before_it_is_needed(snowflake_server: FakeSnowflake) -> None:
+    before = num_sessions(snowflake_server)
+    with session(by_password(snowflake_server)):
+        assert num_sessions(snowflake_server) == before
+
+
+@pytest.mark.parametrize("master", [False, True])
+def test_an_expired_session_goes_on(snowflake_server: FakeSnowflake, *, master: bool) -> None:
+    connector = by_password(snowflake_server)
+    with session(connector) as opened:
+        opened.execute("SELECT 1")
+        snowflake_server.expire(session=True, master=master)
+        assert opened.rows("SELECT 2 AS a") == [{"a": 2}]
+
+
+def test_an_expired_session_is_renewed_once_by_many_threads(
+    snowflake_server: FakeSnowflake,
+) -> None:
+    connector = by_password(snowflake_server)
+    ask(connector)
+    snowflake_server.expire(session=True, master=True)
+    before = num_sessions(snowflake_server)
+    with ThreadPoolExecutor(6) as pool:
+        assert len(list(pool.map(lambda _: ask(connector), range(12)))) == 12
+    assert num_sessions(snowflake_server) <= before + 1
+
+
+@pytest.mark.parametrize("by", ["variable", "file"])
+def test_a_token_that_was_rotated_meanwhile_is_read_again(
+    snowflake_server: FakeSnowflake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    old, new = "canary-token-old-2", "canary-token-new-2"
+    file = tmp_path / "token"
+
+    def put(token: str) -> None:
+        file.write_text(token)
+        monkeypatch.setenv("SHOP_TOKEN", token)
+
+    put(old)
+    snowflake_server.add_user("ROTATED", oauth_tokens={old: True}, roles=["TRAINER"])
+    source = {"oauth_token_variable": "SHOP_TOKEN"} if by == "variable" else {}
+    source = source or {"oauth_token_path": str(file)}
+    where = place(snowflake_server, user="ROTATED")
+    connector = SnowflakeConnector(**where, **source, auth_method="oauth")
+    with session(connector) as opened:
+        opened.execute("SELECT 1")
+        snowflake_server.add_user(
+            "ROTATED", oauth_tokens={old: False, new: True}, roles=["TRAINER"]
+        )
+        snowflake_server.expire(session=True, master=True)
+        put(new)
+        assert opened.rows("SELECT 3 AS a") == [{"a": 3}]
+
+
+def test_a_token_that_stays_expired_is_said(
+    snowflake_server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "canary-token-old-3")
+    snowflake_server.add_user(
+        "STALE", oauth_tokens={"canary-token-old-3": False}, roles=["TRAINER"]
+    )
+    where = place(snowflake_server, user="STALE")
+    connector = SnowflakeConnector(**where, oauth_token_variable="SHOP_TOKEN", auth_method="oauth")
+    with pytest.raises(ConnectionError, match=r"refuses the token.*Get a new one") as caught:
+        ask(connector)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_private_session_is_kept_alive_and_closed(snowflake_server: FakeSnowflake) -> None:
+    connector = by_password(snowflake_server)
+    before = num_sessions(snowflake_server)
+    with session(connector, private=True) as one, session(connector, private=True) as two:
+        assert one.connection is not two.connection
+        one.execute("SELECT 1")
+        two.execute("SELECT 1")
+        assert num_sessions(snowflake_server) == before + 2
+        if generation() < 5:
+            assert one.connection.heartbeat_thread.is_alive()
+    assert num_sessions(snowflake_server) == before
+    assert not [thread for thread in threading.enumerate() if "HeartBeat" in repr(thread)]
+
+
+def test_a_private_session_is_closed_after_an_error(snowflake_server: FakeSnowflake) -> None:
+    before = num_sessions(snowflake_server)
+
+    def fail() -> None:
+        with session(by_password(snowflake_server), private=True) as opened:
+            opened.execute("SELECT 1")
+            raise KeyError("of the caller")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert num_sessions(snowflake_server) == before
+
+
+def test_a_fork_leaves_its_parents_session_alone(snowflake_server: FakeSnowflake) -> None:
+    code = f"""
+import os, sys
+from rle.connectors.snowflake import SnowflakeConnector
+from rle.connectors.snowflake_session import session
+from tests.snowflake.sign_in import ask
+connector = SnowflakeConnector.from_json({by_password_in_variable(snowflake_server)!r})
+first = ask(connector, "SELECT 1 AS a")
+with session(connector) as opened:
+    parent = opened.connection
+    child = os.fork()
+    if child == 0:
+        with session(connector) as again:
+            assert not os.environ.get("FORK_MAY_ASK") or again.rows("SELECT 2 AS a") == [{{"a": 2}}]
+            assert not os.environ.get("FORK_MAY_ASK") or again.connection is not parent
+        sys.exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert opened.connection is parent
+    print(opened.rows("SELECT 3 AS a"))
+"""
+    may_ask = {"FORK_MAY_ASK": "1"} if generation() < 5 else {}
+    done = run(code, SHOP_PASSWORD=snowflake_server.password, **may_ask)
+    assert done.strip() == "[{'a': 3}]"
+
+
+def test_sessions_end_with_the_process(snowflake_server: FakeSnowflake) -> None:
+    before = num_sessions(snowflake_server)
+    code = f"""
+import warnings
+warnings.simplefilter("error")
+from rle.connectors.snowflake import SnowflakeConnector
+from tests.snowflake.sign_in import ask
+print(ask(SnowflakeConnector.from_json({by_password_in_variable(snowflake_server)!r})))
+"""
+    done = run(code, SHOP_PASSWORD=snowflake_server.password)
+    assert done.strip() == snowflake_server.user
+    assert num_sessions(snowflake_server) == before
+
+
+def by_password_in_variable(server: FakeSnowflake) -> str:
+    """The JSON of a connector, for a process where $SHOP_PASSWORD is set."""
+    where = place(server)
+    return SnowflakeConnector(**where, password_variable="SHOP_PASSWORD").to_json()
+
+
+def run(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=100,
+        env=os.environ | environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    return done.stdout

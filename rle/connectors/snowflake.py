@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rle.connectors import snowflake_access as access
 from rle.connectors import snowflake_names as names
+from rle.connectors import snowflake_privileges as privileges
 from rle.connectors import snowflake_read as reading
 from rle.connectors import snowflake_write as writing
 from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector, NewTable
@@ -88,6 +89,10 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
     def probe(self, source: str) -> None:
         """Check that a source can be selected from, at no cost; see `Connector.probe`."""
         access.probe(self, names.read(source))
+
+    def probe_tables(self, sources: Iterable[str]) -> list[str]:
+        """Probe each source once, and tell of all that are closed; see `Connector.probe_tables`."""
+        return privileges.check_tables(self, sources)
 
     def check_access(self) -> tuple[str, ...]:
         """Sign in and run a statement on the warehouse; see `Connector.check_access`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -209,3 +210,13 @@ def _rows_of_json(batch: Any, schema: pa.Schema, source: str) -> Iterator[pa.Rec
             held = []
     if held:
         yield types.from_rows(held, schema, source=source)
+
+
+def _after_fork() -> None:
+    """Forget a parent's results in a child: their batches may hold on to the parent's session."""
+    global _lock  # it may have been held by a thread that is not here
+    _lock = threading.Lock()
+    _known.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -13,7 +13,7 @@ import pytest
 from rle.connectors import snowflake_moment, snowflake_results
 from rle.connectors.base import Chunk
 from rle.connectors.snowflake_names import TableName
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake_session import close_sessions, session
 from rle.errors import ConnectionError, DataError, NotSeenError, UnknownNameError, ValidationError
 from tests.connectors.warehouse import numbers, read_all
 from tests.snowflake.warehouse import PASSWORD, connector_to, new_schema
@@ -273,6 +273,19 @@ def test_an_expired_session_is_opened_again_between_chunks(world: World) -> None
     chunks = world.connector.chunks(source, columns=["id"], max_rows=100)
     world.server.expire(session=True, master=True)
     assert all_rows(world.connector, chunks) == list(range(300))
+
+
+@pytest.mark.parametrize("way", ["close", "expire"])
+def test_batches_outlive_the_session_that_found_them(world: World, way: str) -> None:
+    source = world.put("ORDERS", numbers(300))
+    world.server.settings(rows_per_chunk=100, first_rows=10)
+    chunks = world.connector.chunks(source, columns=["id"], max_rows=100)
+    if way == "close":
+        close_sessions()
+    else:
+        world.server.expire(session=True, master=True)
+    found = [b["id"].to_pylist() for chunk in chunks for b in world.connector.read(chunk)]
+    assert sorted(i for ids in found for i in ids) == list(range(300))
 
 
 def test_a_table_dropped_since_is_named(world: World) -> None:

@@ -36,6 +36,8 @@ def _lines(shown: Mapping[str, Any]) -> Iterator[str]:
     for name in TIMES:
         if shown[name] is not None:
             yield f"{_label(name)}: {_at(shown[name])} UTC"
+    if shown["progress"]:
+        yield _progress(shown["progress"])
     yield from _values(shown)
     for warning in shown["warnings"]:
         yield f"warning: {warning}"
@@ -44,6 +46,18 @@ def _lines(shown: Mapping[str, Any]) -> Iterator[str]:
     if shown.get("traceback"):
         yield shown["traceback"].rstrip("\n")
     yield from _events(shown.get("events", ()))
+
+
+def _progress(progress: Mapping[str, Any]) -> str:
+    words = [f"progress: {progress['stage']}"]
+    if progress["epoch"] is not None:
+        words.append(f"epoch {progress['epoch']} of {progress['num_epochs'] or '?'}")
+    words.append(f"step {progress['step']} of {progress['num_steps']}")
+    if progress["loss"] is not None:
+        words.append(f"loss {progress['loss']:.4f}")
+    if progress["seconds_left"]:
+        words.append(f"{progress['seconds_left']:.0f} s left")
+    return ", ".join(words)
 
 
 def _label(name: str) -> str:

@@ -19,6 +19,7 @@ from rle.runs.events import (
     WarningEvent,
 )
 from rle.runs.job_status import JobStatus
+from rle.runs.pace import seconds_left
 from rle.values import Value
 
 if TYPE_CHECKING:
@@ -115,6 +116,15 @@ class JobState(Value):
             moved |= {"finished_at": event.time, "progress": None}
         return moved
 
+    def _progress(self) -> dict[str, Any] | None:
+        """Return stage, steps, epochs, loss and seconds left, of the stage under way."""
+        if self.progress is None:
+            return None
+        since = self.stages.get(self.progress.stage)
+        left = None if since is None else seconds_left(self.progress, since=since)
+        known = self.progress.model_dump(exclude={"type", "time"})
+        return known | {"seconds_left": None if left is None else round(left, 1)}
+
     def as_status(self) -> dict[str, Any]:
         """Return what `JobMonitor.get_status` promises: plain values by name."""
         return {
@@ -129,6 +139,7 @@ class JobState(Value):
             "experiment_name": self.experiment_name,
             "job_type": job_type(self.kind),
             "model_run_id": self.model_run_id,
+            "progress": self._progress(),
             "metrics": dict(self.metrics),
             "warnings": list(self.warnings),
             "result": self.result,

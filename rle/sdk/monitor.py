@@ -97,8 +97,9 @@ class JobMonitor:
 
         Keys: job_id, engine, status, message, ahead, queued_at, started_at, finished_at,
         updated_at, experiment_name, job_type ("train", "inference", "train_inference" or
-        "materialize"), model_run_id, metrics, warnings, result, export_paths, error. Times are UTC
-        by the engine's clock. What is not known yet is None.
+        "materialize"), model_run_id, progress (stage, step, num_steps, epoch, num_epochs, loss,
+        detail, seconds_left), metrics, warnings, result, export_paths, error. Times are UTC by the
+        engine's clock. What is not known yet is None.
         """
         state = self._state()
         error = error_of(state)

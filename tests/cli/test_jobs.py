@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from rle.runs.events import ProgressEvent
+from rle.runs.job_status import JobStatus
 from tests.cli.fakes import JOB, FakeJob, FakeManager
 from tests.cli.running import run
 
@@ -147,3 +150,22 @@ def test_an_id_that_is_none_or_unknown_is_one_line(job, command):
         assert (done.exit_code, done.stdout) == (2, "")
         assert reason in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_running_job_shows_how_far_it_is(job):
+    started = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+    progress = ProgressEvent(
+        stage="train",
+        step=5,
+        num_steps=10,
+        epoch=1,
+        num_epochs=2,
+        loss=0.5,
+        time=started + timedelta(seconds=30),
+    )
+    job._state = job._state.model_copy(
+        update={"status": JobStatus.RUNNING, "progress": progress, "stages": {"train": started}}
+    )
+    shown = run("jobs", "show", JOB).output
+    assert "progress: train, epoch 1 of 2, step 5 of 10, loss 0.5000, 90 s left" in shown
+    assert json.loads(run("jobs", "show", JOB, "--json").output)["progress"]["seconds_left"] == 90

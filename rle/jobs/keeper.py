@@ -169,6 +169,8 @@ class Keeper:
         try:
             pkgutil.resolve_name(_RECONCILE)(self.jobs, api)
             self._trouble = ""
+        except ConnectionError:
+            return  # a head or a dashboard that ended is seen, and said, elsewhere
         except Exception:  # noqa: BLE001  whatever is wrong with a job must not stop the engine
             trouble = traceback.format_exc()
             if trouble != self._trouble:  # once, not every few seconds

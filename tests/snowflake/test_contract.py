@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rle.connectors.snowflake_driver import generation
 from tests.connectors import test_contract as suite
-from tests.snowflake.warehouse import PASSWORD, WAREHOUSES
+from tests.snowflake.warehouse import PASSWORD, WAREHOUSES, SnowflakeAsJson
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,5 +35,7 @@ def warehouse(
     snowflake_server: FakeSnowflake,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Warehouse:
+    if request.param is SnowflakeAsJson and "every_type" in request.node.name and generation() > 4:
+        pytest.skip("driver 5 wants a vector's metadata in a form that the stand-in does not know")
     monkeypatch.setenv(PASSWORD, snowflake_server.password)
     return request.param(snowflake_server, tmp_path)

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rle.connectors.credentials import AuthMethod
-from rle.errors import ValidationError
+from rle.errors import ConnectionError, ValidationError
 from rle.version import VERSION
 
 if TYPE_CHECKING:
@@ -82,6 +82,12 @@ def connect(settings: SnowflakeSettings, *, keep_alive: bool) -> Any:
     if settings.auth_method is AuthMethod.ACTIVE_SESSION and settings.connection_name is None:
         return _active_connection(settings)
     module = load()
+    if _state.is_after_fork and generation() >= 5:
+        raise ConnectionError(
+            "Snowflake's driver of generation 5 was used before this process was forked, and would "
+            "wait for ever in it. Start processes with 'spawn', as Ray does, or install "
+            "'snowflake-connector-python<5'."
+        )
     arguments = _sign_in(settings) | {
         "login_timeout": settings.login_timeout_s,
         "application": "gnn_rle",
@@ -132,6 +138,18 @@ def close(connection: Any) -> None:
     """End a session, unless it is a notebook's own."""
     if not hasattr(connection, _TAG):
         connection.close(retry=False)
+
+
+class _State:
+    is_after_fork = False
+
+
+_state = _State()
+
+
+def note_fork() -> None:
+    """Remember, in a child, that the driver was loaded by its parent: threads do not come along."""
+    _state.is_after_fork = load.cache_info().currsize > 0
 
 
 def disown(connection: Any) -> None:

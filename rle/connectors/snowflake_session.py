@@ -323,6 +323,7 @@ def _where(link: _Link, table: TableName | None) -> Where:
 def _after_fork() -> None:
     """Forget the parent's sessions in a child: they are the parent's to use and to close."""
     global _guard
+    driver.note_fork()
     _guard = threading.Lock()  # a thread that is not here may have held it
     # Kept for ever: a driver may close what it no longer sees in use.
     _inherited.extend(link.abandon() for link in _links.values())

@@ -1,0 +1,251 @@
+"""What Snowflake refuses, in words: what the server says for real, and recorded texts."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from rle.connectors.snowflake_errors import FAILURES, explain, find
+from rle.connectors.snowflake_names import TableName
+from rle.connectors.snowflake_remedies import Where
+from rle.connectors.snowflake_session import close_sessions
+from rle.errors import (
+    ConnectionError,
+    DataError,
+    NotSeenError,
+    OutputExistsError,
+    PermissionError,
+    RLEError,
+    UnknownNameError,
+    ValidationError,
+)
+from tests.snowflake.sign_in import ask, by_password
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rle.testing.fake_snowflake import FakeSnowflake
+
+CANARY = "canary-wrong-7f3a"
+ROWS = pa.table({"ID": [1, 2]})
+ORDERS = TableName("SHOP", "PUBLIC", "ORDERS")
+WHERE = Where(account="acme", user="ANN", role="READER", warehouse="SMALL", table=ORDERS)
+
+
+@pytest.fixture
+def server(snowflake_server: FakeSnowflake) -> Iterator[FakeSnowflake]:
+    close_sessions()
+    yield snowflake_server
+    close_sessions()
+
+
+def test_a_wrong_password_is_tried_once(server: FakeSnowflake) -> None:
+    with pytest.raises(ConnectionError, match="refuses the user name or the password") as caught:
+        ask(by_password(server, password=CANARY))
+    assert CANARY not in repr(caught.value)
+    assert "ANNA" in str(caught.value)
+
+
+def test_a_locked_user(server: FakeSnowflake) -> None:
+    server.add_user("LOCKED", password=server.password, is_locked=True, roles=["TRAINER"])
+    with pytest.raises(ConnectionError, match=r"has locked the user.*ALTER USER LOCKED SET"):
+        ask(by_password(server, user="LOCKED"))
+
+
+def test_an_unknown_role(server: FakeSnowflake) -> None:
+    with pytest.raises(PermissionError, match="GRANT ROLE NOSUCH TO USER ANNA;"):
+        ask(by_password(server, role="NOSUCH"))
+
+
+def test_an_unknown_warehouse(server: FakeSnowflake) -> None:
+    with pytest.raises(ConnectionError, match=r"ON WAREHOUSE NOSUCH TO ROLE TRAINER;"):
+        by_password(server, warehouse="NOSUCH").check_access()
+
+
+def test_a_suspended_warehouse_is_resumed(server: FakeSnowflake) -> None:
+    server.put("ORDERS", ROWS)
+    server.add_warehouse("SLEEPY", is_suspended=True, resumes=True)
+    connector = by_password(server, warehouse="SLEEPY")
+    assert ask(connector, "SELECT COUNT(*) AS n FROM SHOP.PUBLIC.ORDERS") == 2
+
+
+def test_a_warehouse_without_credits(server: FakeSnowflake) -> None:
+    server.put("ORDERS", ROWS)
+    server.add_warehouse("POOR", is_suspended=True, resumes=True, quota_is_used=True)
+    with pytest.raises(ConnectionError, match="credits are used up"):
+        ask(by_password(server, warehouse="POOR"), "SELECT COUNT(*) AS n FROM SHOP.PUBLIC.ORDERS")
+
+
+def test_a_missing_grant_names_the_statement(server: FakeSnowflake) -> None:
+    server.put("ORDERS", ROWS)
+    connector = by_password(server)
+    connector.probe("SHOP.PUBLIC.ORDERS")
+    server.revoke("SELECT", "TABLE", "SHOP.PUBLIC.ORDERS")
+    with pytest.raises(PermissionError) as caught:
+        connector.probe("shop.public.orders")
+    assert "GRANT SELECT ON TABLE SHOP.PUBLIC.ORDERS TO ROLE TRAINER;" in str(caught.value)
+
+
+def test_one_closed_table_of_ten_is_named(server: FakeSnowflake) -> None:
+    names = [f"SHOP.PUBLIC.T{i}" for i in range(10)]
+    for name in names:
+        server.put(name.rpartition(".")[2], ROWS)
+    server.revoke("SELECT", "TABLE", "SHOP.PUBLIC.T7")
+    connector = by_password(server)
+    with pytest.raises(PermissionError, match=r"SHOP\.PUBLIC\.T7.*GRANT SELECT ON TABLE"):
+        connector.probe_tables([*names, *names])
+    server.reset()
+    assert connector.probe_tables([*names, *names]) == names
+
+
+def test_what_is_not_seen_may_be_gone_or_closed(server: FakeSnowflake) -> None:
+    connector = by_password(server)
+    with pytest.raises(NotSeenError) as caught:
+        connector.probe("SHOP.PUBLIC.NOSUCH")
+    assert isinstance(caught.value, UnknownNameError)
+    assert isinstance(caught.value, PermissionError)
+    assert "GRANT SELECT ON TABLE SHOP.PUBLIC.NOSUCH TO ROLE TRAINER;" in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert not connector.exists("SHOP.PUBLIC.NOSUCH")
+
+
+def test_a_server_that_fails_once_is_asked_again(server: FakeSnowflake) -> None:
+    connector = by_password(server)
+    ask(connector)
+    for kind in ("http", "cut", "drop"):
+        server.fault("/queries", kind, times=1)
+        assert ask(connector, "SELECT 5 AS a") == 5
+
+
+def test_a_server_that_fails_for_ever_is_given_up(server: FakeSnowflake) -> None:
+    connector = by_password(server)
+    ask(connector)
+    server.fault("/queries", "http", times=10_000)
+    begun = time.monotonic()
+    with pytest.raises(ConnectionError, match="failed inside, again and again"):
+        ask(connector)
+    # Against minutes: what is measured is that it ends, with the setting of four seconds.
+    assert time.monotonic() - begun < 40
+
+
+def test_a_bad_statement_is_refused_at_once(server: FakeSnowflake) -> None:
+    with pytest.raises(ValidationError, match=r"Asking failed\. Snowflake says: 001003"):
+        ask(by_password(server), "SELEC 1")
+
+
+def said(text: str, **more: Any) -> Any:
+    error = RuntimeError(text)
+    vars(error).update(SimpleNamespace(**more).__dict__)
+    return explain(error, doing="reading SHOP.PUBLIC.ORDERS", where=WHERE)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "helps"),
+    [
+        (
+            (
+                "003001 (42501): SQL access control error:\n"
+                "Insufficient privileges to operate on schema 'PUBLIC'"
+            ),
+            PermissionError,
+            "GRANT CREATE TABLE ON SCHEMA SHOP.PUBLIC TO ROLE READER;",
+        ),
+        (
+            (
+                "003001 (42501): SQL access control error:\n"
+                "Insufficient privileges to operate on view 'ORDERS'"
+            ),
+            PermissionError,
+            "GRANT SELECT ON VIEW SHOP.PUBLIC.ORDERS TO ROLE READER;",
+        ),
+        (
+            (
+                "003001 (42501): SQL access control error:\n"
+                "Insufficient privileges to operate on warehouse 'SMALL'"
+            ),
+            PermissionError,
+            "GRANT USAGE ON WAREHOUSE SMALL TO ROLE READER;",
+        ),
+        (
+            (
+                "002003 (02000): SQL compilation error:\n"
+                "Database 'SHOP' does not exist or not authorized."
+            ),
+            NotSeenError,
+            "GRANT USAGE ON DATABASE SHOP TO ROLE READER;",
+        ),
+        (
+            (
+                "002037 (42601): SQL compilation error:\nFailure during expansion of view 'V': SQL "
+                "compilation error:\nObject 'SHOP.PUBLIC.GONE' does not exist or not authorized."
+            ),
+            DataError,
+            "Repair the view",
+        ),
+        (
+            "000606 (57P03): No active warehouse selected in the current session.",
+            ConnectionError,
+            "OPERATE ON WAREHOUSE SMALL TO ROLE READER;",
+        ),
+        (
+            (
+                "090073 (22000): Warehouse 'SMALL' cannot be resumed because resource monitor 'M' "
+                "has exceeded its quota."
+            ),
+            ConnectionError,
+            "raise the monitor's quota",
+        ),
+        (
+            (
+                "000630 (57014): Statement reached its statement or warehouse timeout of 5 "
+                "second(s) and was canceled."
+            ),
+            ConnectionError,
+            "statement_timeout_s",
+        ),
+        (
+            "250001 (08001): Failed to connect to DB: x:443. MFA with TOTP is required.",
+            ConnectionError,
+            "key_pair",
+        ),
+        ("002002 (42710): Object 'X' already exists.", OutputExistsError, "another output alias"),
+        ("000904 (42000): error line 1\ninvalid identifier 'PRICE'", DataError, "(PRICE)"),
+        (
+            "250001 (08001): Could not connect to Snowflake backend after 2 attempt(s).Aborting",
+            ConnectionError,
+            "account identifier",
+        ),
+        ("390112: Your session has expired.", ConnectionError, "signs in anew"),
+    ],
+)
+def test_recorded_answers(text: str, kind: type[RLEError], helps: str) -> None:
+    error = said(text)
+    assert type(error) is kind
+    assert helps in str(error)
+    assert type(pickle.loads(pickle.dumps(error))) is kind
+
+
+def test_an_unknown_answer_is_quoted_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", CANARY)
+    error = said(f"000001: odd: password={CANARY} https://x/y?X-Amz-Signature=abcdef", sqlstate="X")
+    assert "Snowflake says: 000001: odd" in str(error)
+    assert CANARY not in str(error)
+    assert "abcdef" not in str(error)
+    assert isinstance(said("000002: bad number", sqlstate="22018"), DataError)
+
+
+def test_ours_come_back_as_they_are() -> None:
+    ours = DataError("as it was")
+    assert explain(ours, doing="x") is ours
+
+
+def test_every_row_of_the_table_gives_advice() -> None:
+    for failure in FAILURES:
+        assert failure.means.endswith(".")
+        assert isinstance(failure.advice, str) or callable(failure.advice)
+    assert find("all is well") is None

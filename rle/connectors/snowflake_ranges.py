@@ -82,7 +82,7 @@ def clustering_columns(cluster_by: str | None) -> list[str]:
 
 
 def bounds_query(table: str, column: str) -> str:
-    """Return the query for the value of every n-th row; n is its one parameter.
+    """Return the query for the value of every n-th row but the last; n is its one parameter.
 
     Args:
         table: Quoted full name, with the moment it is read at.
@@ -90,8 +90,9 @@ def bounds_query(table: str, column: str) -> str:
     """
     name = quote(column)
     return (
-        f"SELECT {name} FROM (SELECT {name}, ROW_NUMBER() OVER (ORDER BY {name}) AS n "  # noqa: S608
-        f"FROM {table} WHERE {name} IS NOT NULL) AS ordered WHERE MOD(n, ?) = 0 ORDER BY n"
+        f"SELECT {name} FROM (SELECT {name}, ROW_NUMBER() OVER (ORDER BY {name}) AS n, "  # noqa: S608
+        f"COUNT(*) OVER () AS total FROM {table} WHERE {name} IS NOT NULL) AS ordered "
+        "WHERE MOD(n, ?) = 0 AND n < total ORDER BY n"
     )
 
 

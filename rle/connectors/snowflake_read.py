@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from rle.connectors.snowflake_session import Session
     from rle.connectors.snowflake_tables import Table
 
+_TRIED_FROM = 4
+"""Above so many chunks' worth of rows, it is first tried with half of that whether the server
+cuts its results: one that does not would send them all with its answer."""
 _SAMPLE_SURPLUS = 4
 """Rows that the sample's first, cheap condition lets through, for each row that is kept."""
 
@@ -149,16 +152,18 @@ def _parts(
     max_rows: int,
 ) -> list[tuple[dict[str, Any], int | None]]:
     """Return token and number of rows of each chunk of a long source."""
-    cursor = opened.execute(_select_from(wanted, table.sql))
-    batches = cursor.get_result_batches() or []
-    if len([batch for batch in batches if batch.rowcount]) > 1:
+    select = _select_from(wanted, table.sql)
+    limit = _TRIED_FROM * max_rows // 2
+    is_cut = total <= 2 * limit or len(_cut(opened, select, limit)[1]) > 1
+    cursor, batches = _cut(opened, select) if is_cut else (None, [])
+    if cursor is not None and len(batches) > 1:
         results.remember(connector, cursor.sfqid, batches)
         groups = results.group([batch.rowcount for batch in batches], max_rows)
         return [
             ({"query_id": cursor.sfqid, "first": first, "stop": stop}, rows)
             for first, stop, rows in groups
         ]
-    del cursor, batches  # all rows, in one piece
+    del cursor, batches
     moment = table.moment
     if moment is None and connector.read_at is not None:
         now = moments.now(opened)
@@ -168,6 +173,14 @@ def _parts(
         return [_part(table, num_rows=None)]
     shared = {"moment": moment}
     return [({**shared, "range": token}, None) for token in ranges.tokens(split)]
+
+
+def _cut(opened: Session, select: str, limit: int | None = None) -> tuple[Any, list[Any]]:
+    """Run a SELECT; return its cursor and the batches of its result, or none but one."""
+    cursor = opened.execute(select if limit is None else f"{select} LIMIT {limit:d}")
+    batches = list(cursor.get_result_batches() or [])
+    is_cut = len([batch for batch in batches if batch.rowcount]) > 1
+    return cursor, batches if is_cut else batches[:1]
 
 
 def _split(opened: Session, table: Table, max_rows: int) -> ranges.Split | None:

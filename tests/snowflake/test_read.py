@@ -119,7 +119,11 @@ def test_a_result_in_one_piece_is_read_in_ranges(world: World, has_key: bool) ->
     source = world.put("ORDERS", rows)
     if has_key:
         world.sql(f'ALTER TABLE {source} ADD PRIMARY KEY ("text")')
-    chunks = world.connector.chunks(source, columns=["id", "text"], max_rows=200)
+    chunks: list[Chunk] = []
+    ran = world.statements(
+        lambda: chunks.extend(world.connector.chunks(source, columns=["id", "text"], max_rows=200))
+    )
+    assert not any(sql.endswith('."ORDERS"') and '"id", "text"' in sql for sql in ran)
     column = {chunk.token["range"]["column"] for chunk in chunks}
     assert column == {"text" if has_key else "id"}
     assert 4 <= len(chunks) <= 6

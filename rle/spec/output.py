@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from rle.connectors.base import Connector
 
 Extension = Literal["parquet", "csv", "pkl"]
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 
 
 class OutputConfig(Value):
@@ -66,7 +69,9 @@ class OutputConfig(Value):
         """Return the full name of an output table: DB.SCHEMA.NAME, or the path of its file."""
         if self.artifacts_dir is not None:
             return str(Path(self.artifacts_dir) / f"{name}.{self.extension}")
-        return f"{_part(self.database_name)}.{_part(self.schema_name)}.{_part(name)}"
+        is_strict = self.place == "snowflake"
+        parts = (self.database_name, self.schema_name, name)
+        return ".".join(_part(part or "", is_strict=is_strict) for part in parts)
 
     def writer(self, connector: Connector) -> CanWrite:
         """Return what writes there: `connector` itself, or a local one for files.
@@ -92,7 +97,14 @@ class OutputConfig(Value):
         return writer
 
 
-def _part(name: str | None) -> str:
-    """Quote a part of a table name that its dots or quotes would tear apart."""
-    text = name or ""
-    return '"' + text.replace('"', '""') + '"' if "." in text or text.startswith('"') else text
+def _part(name: str, *, is_strict: bool) -> str:
+    """Quote a part of a table name that its dots or quotes would tear apart.
+
+    Args:
+        name: The part.
+        is_strict: Whether the place takes all but plain identifiers in double quotes only.
+    """
+    is_plain = "." not in name and not name.startswith('"')
+    if is_strict:
+        is_plain = _PLAIN.fullmatch(name) is not None
+    return name if is_plain else '"' + name.replace('"', '""') + '"'

@@ -7,7 +7,7 @@ import pytest
 
 from rle.connectors.snowflake_privileges import missing
 from rle.errors import ConnectionError, NotSeenError, PermissionError, UnknownNameError
-from rle.inference.export import plan_outputs
+from rle.inference.export import export, plan_outputs
 from rle.spec.output import OutputConfig
 from tests.connectors.warehouse import numbers
 from tests.snowflake.warehouse import PASSWORD, connector_to, new_schema
@@ -87,6 +87,18 @@ def test_a_prediction_is_planned_only_where_it_can_be_written(connector, tables,
     snowflake_server.revoke("CREATE TABLE", "SCHEMA", f"SHOP.{schema}")
     with pytest.raises(PermissionError, match=r"GRANT CREATE TABLE ON SCHEMA"):
         plan_outputs(output, connector, alias="may")
+
+
+def test_results_go_to_a_schema_of_any_name(connector, snowflake_server):
+    snowflake_server.add_schema("SHOP", "my schema")
+    output = OutputConfig.snowflake(database_name="shop", schema_name="my schema")
+    plan = plan_outputs(
+        output, connector, alias="may", entity_columns=["größe"], extract_embeddings=True
+    )
+    assert plan.predictions == 'shop."my schema".PREDICTIONS_MAY'
+    assert plan.embeddings["größe"] == 'shop."my schema"."EMBEDDINGS_GRÖSSE_MAY"'
+    export(plan, [numbers(0).schema] * 2, [(i, b) for i in (0, 1) for b in numbers(3).to_batches()])
+    assert [connector.num_rows(table) for table in plan.tables] == [3, 3]
 
 
 def test_grants_that_are_not_shown_stop_nobody(connector, tables, monkeypatch):

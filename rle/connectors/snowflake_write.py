@@ -193,6 +193,7 @@ def _stage(opened: Session, final: TableName, mark: str) -> Iterator[str]:
         opened.execute(f"CREATE OR REPLACE TEMPORARY STAGE {name.sql}")
     except PermissionError:
         stage, cleaning = f"~/{mark}", f"REMOVE @~/{mark}/"
+        _remove_staged_leftovers(opened)
     else:
         stage, cleaning = name.sql, f"DROP STAGE IF EXISTS {name.sql}"
     try:
@@ -253,3 +254,13 @@ def remove_leftovers(opened: Session, place: TableName) -> list[str]:
             drop(opened, place._replace(table=row["name"]))
             removed.append(row["name"])
     return removed
+
+
+def _remove_staged_leftovers(opened: Session) -> None:
+    """Remove what killed processes left on the user's own stage, which goes with no session."""
+    user, now = opened.current_user, datetime.now(UTC)
+    listed = opened.rows(f"LIST @~/{_HIDDEN}_{_owner(user)}_")
+    folders = {part for row in listed for part in str(row["name"]).split("/")}
+    for folder in sorted(folders):
+        if is_leftover(folder, user=user, now=now):
+            opened.execute(f"REMOVE @~/{folder}/")

@@ -234,12 +234,27 @@ def test_ctrl_c_at_any_step_changes_nothing(place, old, monkeypatch):
     assert place.tables() == set(names)
 
 
-def test_without_create_stage_the_users_own_stage_serves(place):
+def test_without_create_stage_the_users_own_stage_serves(place, tmp_path):
     place.server.revoke("CREATE STAGE", "SCHEMA", f"SHOP.{place.schema}")
-    place.write("P", num_rows=10)
-    assert len(place.rows("P")) == 10
+    fresh, stale = writing._mark("ANNA"), f"RLE_TMP_{writing._owner('ANNA')}_20200101000000_AB"
+    file = tmp_path / "0_00000.parquet"
+    file.write_bytes(b"left over")
     with session(place.connector) as opened:
-        assert opened.rows("LIST @~") == []
+        for mark in (fresh, stale):
+            opened.put(file, f"~/{mark}/0/")
+        place.write("P", num_rows=10)
+        left = [row["name"] for row in opened.rows("LIST @~")]
+        opened.execute("REMOVE @~/")
+    assert len(place.rows("P")) == 10
+    assert len(left) == 1
+    assert fresh in left[0]
+
+
+def test_a_cut_while_a_file_is_sent_is_made_good(place):
+    place.server.fault("/stages", "drop", times=1)
+    place.write("P", num_rows=1000)
+    assert len(place.rows("P")) == 1000
+    assert place.server.state()["faults"] == 0
 
 
 def test_leftovers_of_a_killed_process_are_known_by_user_and_age(place):

@@ -99,6 +99,7 @@ def connect(settings: SnowflakeSettings, *, keep_alive: bool) -> Any:
         "session_parameters": session_parameters(settings),
     }
     connection = module.connect(**arguments, **_of_generation(settings))
+    connection.telemetry_enabled = False  # even where the account sets the parameter otherwise
     if generation() < 5:
         _limit_retries(connection, settings.network_timeout_s)
     return connection

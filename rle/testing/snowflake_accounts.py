@@ -94,8 +94,6 @@ class Account:
     """Role (or *), privilege, kind and full name of what is missing."""
     allowed_addresses: list[str] | None = None
     """The network policy; None lets all in."""
-    loaded: dict[Any, set[str]] = field(default_factory=dict)
-    """By table: files that COPY INTO has loaded, and does not load twice."""
     time_travels: bool = True
     """Whether AT(TIMESTAMP => ...) is taken at all."""
     session_s: float = 3600.0

@@ -75,6 +75,8 @@ class Table:
     primary_name: str = ""
     unique: list[tuple[str, ...]] = field(default_factory=list)
     foreign: list[Foreign] = field(default_factory=list)
+    loaded: set[str] = field(default_factory=set)
+    """Files that COPY INTO has loaded, and does not load twice."""
     cluster_by: str = ""
     comment: str = ""
     owner_session: str | None = None

@@ -73,7 +73,6 @@ def _create_in(session: Session, expression: exp.Create, kind: str, name: Name) 
         for column, of, *_ in session.con.fetchall()
     }
     catalog.tables[name] = table
-    session.account.loaded.pop(name, None)
     return done(f"{kind.title()} {shown(name.table)} successfully created.")
 
 

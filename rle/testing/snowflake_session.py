@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from snowflake_catalog import Catalog, Name, Table, shown, split_name
 from snowflake_types import MAX_TEXT, SfType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import duckdb
     from snowflake_accounts import Account, Tokens, User, Warehouse
 
@@ -89,6 +92,7 @@ class Session:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     lock: threading.RLock = field(default_factory=threading.RLock)
     is_cancelled: bool = False
+    in_transaction: bool = False
 
     def __post_init__(self) -> None:
         self.con: duckdb.DuckDBPyConnection = self.catalog.con.cursor()
@@ -172,6 +176,20 @@ class Session:
                 "02000",
             )
         return warehouse
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Run the block whole or not at all, within the transaction that is open or in its own."""
+        if self.in_transaction:
+            yield
+            return
+        self.con.begin()
+        try:
+            yield
+            self.con.commit()
+        except BaseException:
+            self.con.rollback()
+            raise
 
     def need_warehouse(self) -> None:
         """Wake the current warehouse, or raise where none can run a statement."""

@@ -18,7 +18,7 @@ from fakesnow.dialect import parse_one
 from fakesnow.expr import key_command
 from snowflake.connector.errors import Error as DriverError
 from snowflake_accounts import SnowflakeError, not_there
-from snowflake_catalog import Name, shown
+from snowflake_catalog import Column, Name, shown
 from snowflake_session import Answer, Session, counted, done
 from snowflake_show import information
 from snowflake_types import SfType, from_duckdb, parse_type
@@ -79,7 +79,29 @@ def run_sql(session: Session, sql: str, values: Sequence[Any], many: list[Any] |
     if isinstance(expression, exp.TruncateTable):
         for name in tables:
             session.catalog.touch(name)
+    if isinstance(expression, exp.Alter):
+        _note_columns(session, tables[0], expression)
     return done()
+
+
+def _note_columns(session: Session, name: Name, change: exp.Alter) -> None:
+    """Note the columns of a table after ALTER TABLE, with the types that it declared."""
+    run_duckdb(session, f"DESCRIBE {name.sql}")
+    table = session.catalog.find(name)
+    declared = {
+        folded(part.this): parse_type(kind.sql(dialect="snowflake"))
+        for part in change.args.get("actions") or []
+        if isinstance(part, exp.ColumnDef | exp.AlterColumn)
+        and (kind := part.args.get("kind") or part.args.get("dtype")) is not None
+    }
+    old, table.columns = table.columns, {}
+    for column, kind, *_ in session.con.fetchall():
+        sf_type = declared.get(column)
+        if sf_type is None and column in old:
+            table.columns[column] = old[column]
+        else:
+            table.columns[column] = Column(sf_type or from_duckdb(kind))
+    session.catalog.touch(name)
 
 
 def select(session: Session, expression: exp.Expression, values: Sequence[Any] = ()) -> Answer:
@@ -383,7 +405,7 @@ def _translated(
 ) -> list[str]:
     try:
         return translate(session, expression, values)
-    except (SqlglotError, DriverError, NotImplementedError, AssertionError) as error:
+    except (SqlglotError, DriverError, RuntimeError, AssertionError) as error:
         raise SnowflakeError("000002", f"Unsupported feature '{error}'.", "0A000") from error
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from snowflake_accounts import SnowflakeError, not_there
 from snowflake_catalog import NAME, Name, Stage, literal, quoted, shown, taken
-from snowflake_session import COPY, OTHER, TEXT, Answer, Session, done, texts
+from snowflake_session import COPY, OTHER, Answer, Session, done, texts
 from snowflake_sql import run_duckdb
 
 _AT = rf"@(?P<stage>{NAME})(?P<path>/.*)?"
@@ -129,7 +129,7 @@ def list_stage(session: Session, match: re.Match[str]) -> Answer:
         {
             "name": [place.shown(file) for file in files],
             "size": [str(file.stat().st_size) for file in files],
-            "md5": [hashlib.md5(file.read_bytes()).hexdigest() for file in files],
+            "md5": [_md5(file) for file in files],
             "last_modified": ["Thu, 1 Jan 1970 00:00:00 GMT"] * len(files),
         }
     )
@@ -173,33 +173,25 @@ def copy_into(session: Session, match: re.Match[str]) -> Answer:
             "MATCH_BY_COLUMN_NAME copy option or copy with transformation.",
             "0A000",
         )
-    loaded = session.account.loaded.setdefault(name, set())
     force = _option(options, "FORCE", "FALSE").upper() == "TRUE"
     rows: list[list[Any]] = []
-    session.con.begin()
-    try:
-        for file in files:
-            mark = f"{place.shown(file)} {hashlib.md5(file.read_bytes()).hexdigest()}"
-            if mark in loaded and not force:
+    marks = {file: f"{place.shown(file)} {_md5(file)}" for file in files}
+    with session.whole():
+        for file, mark in marks.items():
+            if mark in table.loaded and not force:
                 rows.append([place.shown(file), "LOAD_SKIPPED", "0", "0", "1", "1",
                              "File was loaded before.", None, None, None])  # fmt: skip
                 continue
             count = _load(session, name, list(table.columns), file, by_name)
-            loaded.add(mark)
             rows.append([place.shown(file), "LOADED", str(count), str(count), "1", "0",
                          None, None, None, None])  # fmt: skip
-        session.con.commit()
-    except BaseException:
-        session.con.rollback()
-        raise
+    table.loaded |= set(marks.values())
     session.catalog.touch(name)
     if _option(options, "PURGE", "FALSE").upper() == "TRUE":
         for file in files:
             file.unlink()
     columns = dict(zip(_COPY_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
-    answer = texts(columns, COPY)
-    answer.types = [TEXT] * len(_COPY_COLUMNS)
-    return answer
+    return texts(columns, COPY)
 
 
 def _load(session: Session, name: Name, columns: list[str], file: Path, by_name: str) -> int:
@@ -227,6 +219,10 @@ def _load(session: Session, name: Name, columns: list[str], file: Path, by_name:
         f"INSERT INTO {name.sql} ({into}) SELECT {given} FROM read_parquet({literal(_glob(file))})",
     )
     return int(session.con.fetchall()[0][0])
+
+
+def _md5(file: Path) -> str:
+    return hashlib.md5(file.read_bytes()).hexdigest()
 
 
 def _glob(file: Path) -> str:

@@ -236,7 +236,6 @@ def _drop(session: Session, match: re.Match[str]) -> Answer:
             raise not_allowed(kind.lower(), shown(name.table))
         run_duckdb(session, f"DROP {kind} {name.sql}")
         del session.catalog.tables[name]
-    session.account.loaded.pop(name, None)
     return done(f"{shown(name.table)} successfully dropped.")
 
 
@@ -246,7 +245,8 @@ def _rename(session: Session, match: re.Match[str]) -> Answer:
         session.check_table(old, "OWNERSHIP")
         session.check_create(new, "TABLE")
         session.catalog.check_free(new)
-        _together(session, lambda: session.catalog.move(old, new, session.con.execute))
+        with session.whole():
+            session.catalog.move(old, new, session.con.execute)
     return done()
 
 
@@ -257,22 +257,22 @@ def _swap(session: Session, match: re.Match[str]) -> Answer:
             session.check_table(name, "OWNERSHIP")
         middle = one._replace(table=f"rle swap {session.id}")
 
-        def swap() -> None:
+        with session.whole():
             for old, new in ((one, middle), (two, one), (middle, two)):
                 session.catalog.move(old, new, session.con.execute)
-
-        _together(session, swap)
     return done()
 
 
-def _together(session: Session, change: Callable[[], None]) -> None:
-    session.con.begin()
-    try:
-        change()
-        session.con.commit()
-    except BaseException:
-        session.con.rollback()
-        raise
+def _transaction(session: Session, match: re.Match[str]) -> Answer:
+    word = match["word"].upper()
+    if word in ("BEGIN", "START"):
+        if not session.in_transaction:
+            session.con.begin()
+        session.in_transaction = True
+    elif session.in_transaction:  # outside of one, Snowflake says nothing
+        session.in_transaction = False
+        session.con.commit() if word == "COMMIT" else session.con.rollback()
+    return done()
 
 
 def _cluster(session: Session, match: re.Match[str]) -> Answer:
@@ -291,6 +291,10 @@ _OWN: tuple[tuple[re.Pattern[str], Callable[[Session, re.Match[str]], Answer]], 
     (_pattern(r"ALTER SESSION SET (?P<what>.*)"), _alter_session),
     (_pattern(r"ALTER SESSION UNSET (?P<what>.*)"), _unset_session),
     (_pattern(rf"USE (?:(?P<kind>ROLE|WAREHOUSE|DATABASE|SCHEMA) )?(?P<name>{NAME})"), _use),
+    (
+        _pattern(r"(?P<word>BEGIN|START|COMMIT|ROLLBACK)(?: TRANSACTION| WORK)?(?: NAME \w+)?"),
+        _transaction,
+    ),
     (_pattern(r"USE SECONDARY ROLES \w+"), lambda *_: done()),
     (_pattern(r"(?:CALL|SELECT) SYSTEM\$WAIT\(\s*(?P<seconds>[\d.]+)[^)]*\)"), _wait),
     (

@@ -305,6 +305,35 @@ def test_create_or_replace_and_taken_names(cursor):
     assert [row[0] for row in cursor.execute("describe table once").fetchall()] == ["OTHER"]
 
 
+def test_altered_columns(cursor):
+    cursor.execute("create or replace table changing (id int, text varchar(3), gone int)")
+    cursor.execute("alter table changing add column tree array")
+    cursor.execute("alter table changing drop column gone")
+    cursor.execute("alter table changing alter column id set data type varchar(40)")
+    rows = cursor.execute("describe table changing").fetchall()
+    assert [row[:2] for row in rows] == [
+        ("ID", "VARCHAR(40)"),
+        ("TEXT", "VARCHAR(3)"),
+        ("TREE", "ARRAY"),
+    ]
+    assert cursor.execute("select * from changing").fetchall() == []
+
+
+def test_a_copy_within_a_transaction_goes_with_it(cursor, tmp_path: Path):
+    pq.write_table(pa.table({"ID": [1, 2]}), tmp_path / "one.parquet")
+    cursor.execute("create or replace table taken_back (id int)")
+    cursor.execute("create or replace temporary stage st")
+    cursor.execute(f"put file://{tmp_path}/one.parquet @st")
+    cursor.execute("begin")
+    cursor.execute(
+        "copy into taken_back from @st file_format=(type=parquet) "
+        "match_by_column_name=case_insensitive"
+    )
+    assert cursor.execute("select count(*) from taken_back").fetchall() == [(2,)]
+    cursor.execute("rollback")
+    assert cursor.execute("select count(*) from taken_back").fetchall() == [(0,)]
+
+
 def test_session_values(snowflake_server, cursor):
     cursor.execute("alter session set query_tag = 'a ''tag''', timezone = 'UTC'")
     cursor.execute("select current_role(), current_user(), current_warehouse(), current_account()")

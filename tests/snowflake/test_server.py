@@ -227,12 +227,12 @@ def test_what_it_does_not_know_is_an_error_at_once(snowflake_server, cursor, sql
 
 
 def test_a_view_over_a_dropped_table(cursor):
-    cursor.execute("create or replace table base (id int)")
-    cursor.execute("create or replace view seen as select id from base")
-    assert cursor.execute("select * from seen").fetchall() == []
-    cursor.execute("drop table base")
-    assert "Failure during expansion of view" in refused(cursor, "select * from seen")
-    cursor.execute("drop view seen")
+    cursor.execute("create or replace table below (id int)")
+    cursor.execute("create or replace view seen_through as select id from below")
+    assert cursor.execute("select * from seen_through").fetchall() == []
+    cursor.execute("drop table below")
+    assert "Failure during expansion of view" in refused(cursor, "select * from seen_through")
+    cursor.execute("drop view seen_through")
 
 
 def test_time_travel_while_nothing_changed(snowflake_server, cursor):

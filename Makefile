@@ -31,7 +31,7 @@ test-cluster: .venv/dev.stamp ## Run the tests that need several Ray nodes
 # Twice: with the driver that is installed, and with its rewrite, laid over it.
 test-snowflake: .venv/dev.stamp .venv-snowflake/stamp ## Run the tests that need the stand-in for Snowflake
 	OMP_NUM_THREADS=1 .ci/offline $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m snowflake tests/snowflake $(ARGS)
-	OMP_NUM_THREADS=1 PYTHONPATH=$(DRIVER_5) .ci/offline $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m snowflake tests/snowflake $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(DRIVER_5) .ci/offline $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m snowflake tests/snowflake $(ARGS)
 
 check: .venv/dev.stamp ## Lint, format, types and import order
 	$(BIN)/ruff check $(CODE)

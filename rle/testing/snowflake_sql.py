@@ -19,8 +19,8 @@ from fakesnow.expr import key_command
 from snowflake.connector.errors import Error as DriverError
 from snowflake_accounts import SnowflakeError, not_there
 from snowflake_catalog import Column, Name, shown
+from snowflake_information import information
 from snowflake_session import Answer, Session, counted, done
-from snowflake_show import information
 from snowflake_types import SfType, from_duckdb, parse_type
 from sqlglot import exp
 from sqlglot.errors import SqlglotError

@@ -100,8 +100,8 @@ def _one_part(name: str, what: str) -> str:
         return names.read(f"X.X.{name}").table
     except ValidationError:
         raise ValidationError(
-            f"{what.capitalize()} {name!r} is no name of Snowflake's; one with other characters than "
-            'letters, digits and underscores goes in double quotes: "odd name".'
+            f"{what.capitalize()} {name!r} is no name of Snowflake's; one with other characters "
+            'than letters, digits and underscores goes in double quotes: "odd name".'
         ) from None
 
 

@@ -103,7 +103,8 @@ FAILURES = (
     ),
     Failure(
         "warehouse",
-        means="Snowflake has no warehouse to run the query on.",
+        means="Snowflake has no warehouse to run the query on: none is named, or it does not "
+        "exist, is closed to this role, or is suspended and this role may not resume it.",
         advice=lambda _, where: _NO_WAREHOUSE.format(
             warehouse=where.warehouse or "<warehouse>", role=where.role or "<role>"
         ),
@@ -340,6 +341,8 @@ def explain(error: BaseException, *, doing: str, where: Where | None = None) -> 
         return NotSeenError(f"{kind} in Snowflake", _name(found, where), (), advice)
     name = found.groupdict().get("name") or found.groupdict().get("view")
     said = f" ({_clean(name)})" if name else ""
+    if where.address and failure.name == "warehouse_unreachable":
+        said += f" The address called is {where.address}."
     told = f"{_capital(doing)} failed. {failure.means}{said} {advice}"
     return failure.error(told + _who(where, getattr(error, "sfqid", None)))
 

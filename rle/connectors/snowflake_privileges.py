@@ -239,6 +239,7 @@ def check_tables(connector: SnowflakeConnector, sources: Iterable[str]) -> list[
     Raises:
         NotSeenError: Some are not there, or closed; has every GRANT that is missing. It is both an
             UnknownNameError and a PermissionError.
+        PermissionError: One is seen, but may not be read; has the GRANT.
         ConnectionError: Snowflake cannot be reached, or refuses to sign in.
         DataError: A view is broken.
     """
@@ -254,6 +255,8 @@ def check_tables(connector: SnowflakeConnector, sources: Iterable[str]) -> list[
     for source in closed:
         lacking = held.lacks_to_read(names.read(source)) if held else []
         needed += [s for s in lacking or grants_for([source], None, role) if s not in needed]
+    if len(closed) == 1 and str(names.read(closed[0])) in known:
+        raise PermissionError(f"{closed[0]} is there, and {role} may not read it. {ask(needed)}")
     what = "table or view in Snowflake" if len(closed) == 1 else "tables or views in Snowflake"
     raise NotSeenError(what, ", ".join(closed), known, _if_right(needed))
 

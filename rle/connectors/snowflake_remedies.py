@@ -30,6 +30,8 @@ class Where:
     """As SQL takes it."""
     table: TableName | None = None
     """The one table that is asked for."""
+    address: str | None = None
+    """Where Snowflake is called, if not at the account's usual address."""
 
 
 def identifier(name: str) -> str:

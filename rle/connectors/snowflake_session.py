@@ -13,7 +13,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rle.connectors import snowflake_driver as driver
+from rle.connectors.names import quote
 from rle.connectors.snowflake_errors import explain, find, text_of
+from rle.connectors.snowflake_grants import warehouse_name
 from rle.connectors.snowflake_remedies import Where, identifier
 from rle.errors import RLEError, ValidationError
 
@@ -30,6 +32,8 @@ ATTEMPTS = 4
 """Times a statement that only reads is tried at most, while what stops it may pass."""
 
 _LOGIN_PAUSES_S = (0.5, 1.5)
+_MAY_BE_SUSPENDED = ("warehouse", "warehouse_suspended")
+"""A warehouse that sleeps and does not resume by itself is no active one to Snowflake."""
 _READS = ("SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "LIST", "LS")
 
 
@@ -154,7 +158,7 @@ class Session:
         if failure.is_expired and not self._link.is_private:
             # Refused at the door: the statement has not run, whatever it is.
             return attempt == 1 and self._link.renew(connection)
-        if failure.name == "warehouse_suspended" and attempt == 1:
+        if failure.name in _MAY_BE_SUSPENDED and attempt == 1:
             return self._resume()
         if not failure.is_passing or not sql.lstrip(" (\n").upper().startswith(_READS):
             return False
@@ -169,8 +173,10 @@ class Session:
         if name is None:
             return False
         try:
-            sql = f"ALTER WAREHOUSE {identifier(name)} RESUME IF SUSPENDED"
+            sql = f"ALTER WAREHOUSE {quote(warehouse_name(name))} RESUME IF SUSPENDED"
             driver.execute(self._link.connection, sql, ())
+        except ValidationError:  # the name can be none of Snowflake's
+            return False
         except driver.errors():
             return False
         return True
@@ -302,6 +308,11 @@ def _close(connection: Any) -> None:
         driver.close(connection)
 
 
+def _address(settings: SnowflakeSettings) -> str:
+    port = "" if settings.port is None else f":{settings.port}"
+    return f"{settings.protocol or 'https'}://{settings.host}{port}"
+
+
 def _where(link: _Link, table: TableName | None) -> Where:
     settings, connection = link.settings, link.known()
 
@@ -317,6 +328,7 @@ def _where(link: _Link, table: TableName | None) -> Where:
         role=None if role is None else identifier(role),
         warehouse=None if warehouse is None else identifier(warehouse),
         table=table,
+        address=None if settings.host is None else _address(settings),
     )
 
 

@@ -74,11 +74,28 @@ def test_a_suspended_warehouse_is_resumed(server: FakeSnowflake) -> None:
     assert ask(connector, "SELECT COUNT(*) AS n FROM SHOP.PUBLIC.ORDERS") == 2
 
 
+def test_a_warehouse_that_does_not_resume_by_itself_is_resumed(server: FakeSnowflake) -> None:
+    server.put("ORDERS", ROWS)
+    server.add_warehouse("DOZING", is_suspended=True, resumes=False)
+    connector = by_password(server, warehouse="dozing")
+    assert ask(connector, "SELECT COUNT(*) AS n FROM SHOP.PUBLIC.ORDERS") == 2
+    server.add_warehouse("DOZING", is_suspended=True, resumes=False)
+    server.revoke("OPERATE", "WAREHOUSE", "DOZING")
+    with pytest.raises(ConnectionError, match=r"may not resume it.*OPERATE ON WAREHOUSE DOZING"):
+        ask(connector, "SELECT COUNT(*) AS n FROM SHOP.PUBLIC.ORDERS")
+
+
 def test_a_warehouse_without_credits(server: FakeSnowflake) -> None:
     server.put("ORDERS", ROWS)
     server.add_warehouse("POOR", is_suspended=True, resumes=True, quota_is_used=True)
     with pytest.raises(ConnectionError, match="credits are used up"):
         ask(by_password(server, warehouse="POOR"), "SELECT COUNT(*) AS n FROM SHOP.PUBLIC.ORDERS")
+
+
+def test_an_address_where_nobody_answers_is_named(server: FakeSnowflake) -> None:
+    connector = by_password(server, port=1, login_timeout_s=2)
+    with pytest.raises(ConnectionError, match=r"address called is http://127\.0\.0\.1:1\."):
+        connector.check_access()
 
 
 def test_a_missing_grant_names_the_statement(server: FakeSnowflake) -> None:

@@ -46,6 +46,14 @@ def test_one_of_ten_tables_is_told_with_its_grant(connector, tables, snowflake_s
     assert tables[4] not in str(caught.value)
 
 
+def test_a_table_that_is_seen_but_closed_is_not_called_absent(connector, tables, snowflake_server):
+    snowflake_server.revoke("SELECT", "TABLE", tables[3])
+    with pytest.raises(PermissionError, match="t3 is there, and TRAINER may not read") as caught:
+        connector.probe_tables(name.lower() for name in tables)
+    assert f'GRANT SELECT ON TABLE {sql(tables[3])} TO ROLE "TRAINER";' in str(caught.value)
+    assert "Did you mean" not in str(caught.value)
+
+
 def test_two_closed_tables_are_told_at_once(connector, tables, snowflake_server):
     for table in tables[:2]:
         close(snowflake_server, table)

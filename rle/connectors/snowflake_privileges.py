@@ -151,7 +151,8 @@ def _unseen_place(
 ) -> NotSeenError:
     role = opened.where.role or '"<role>"'
     needed = grants_for([], names.write((name.database, name.schema)), role)
-    known = [str(row["name"]) for row in seen]
+    # As they are to be written: a name in small letters is another one without its quotes.
+    known = [names.write((str(row["name"]),)) for row in seen]
     return NotSeenError(f"{what} for {name} in Snowflake", part, known, _if_right(needed))
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Extension = Literal["parquet", "csv", "pkl"]
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+_QUOTED = re.compile(r'"(?:[^"]|"")+"')
+"""As somebody writes a name in small letters, which Snowflake would fold without the quotes."""
 
 
 class OutputConfig(Value):
@@ -32,7 +34,9 @@ class OutputConfig(Value):
     database_name: str | None = None
     """Database of the output tables; for DuckDB the file's stem."""
     schema_name: str | None = None
-    """Schema of the output tables; it must exist."""
+    """Schema of the output tables; it must exist. In Snowflake, a name in small letters goes in
+    double quotes, '"scores"', as in SQL; the database's likewise.
+    """
     artifacts_dir: str | None = None
     """Folder of the output files; made where it is missing."""
     extension: Extension = "parquet"
@@ -106,5 +110,5 @@ def _part(name: str, *, is_strict: bool) -> str:
     """
     is_plain = "." not in name and not name.startswith('"')
     if is_strict:
-        is_plain = _PLAIN.fullmatch(name) is not None
+        is_plain = _PLAIN.fullmatch(name) is not None or _QUOTED.fullmatch(name) is not None
     return name if is_plain else '"' + name.replace('"', '""') + '"'

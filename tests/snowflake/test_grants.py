@@ -109,6 +109,16 @@ def test_results_go_to_a_schema_of_any_name(connector, snowflake_server):
     assert [connector.num_rows(table) for table in plan.tables] == [3, 3]
 
 
+def test_a_schema_in_small_letters_is_suggested_with_its_quotes(connector, snowflake_server):
+    snowflake_server.add_schema("SHOP", "scores")
+    output = OutputConfig.snowflake(database_name="SHOP", schema_name="scores")
+    with pytest.raises(UnknownNameError, match="Did you mean '\"scores\"'"):
+        plan_outputs(output, connector, alias="may")
+    output = OutputConfig.snowflake(database_name="SHOP", schema_name='"scores"')
+    plan = plan_outputs(output, connector, alias="may")
+    assert plan.predictions == 'SHOP."scores".PREDICTIONS_MAY'
+
+
 def test_grants_that_are_not_shown_stop_nobody(connector, tables, monkeypatch):
     from rle.connectors.snowflake_session import Session
     from rle.errors import ValidationError

@@ -263,7 +263,9 @@ def _roles(table: GNNTable) -> list[str]:
 
 
 def _is_of_task(table: GNNTable, task: NodeTask | LinkTask) -> bool:
-    return _folded(table.source) in {_folded(source) for source in task.task_data_source.values()}
+    # What is no task is refused by the dataset, in its own words.
+    sources = getattr(task, "task_data_source", {}).values()
+    return _folded(table.source) in {_folded(source) for source in sources}
 
 
 def _folded(source: str) -> tuple[str, ...]:

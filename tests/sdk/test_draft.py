@@ -264,3 +264,9 @@ def test_a_folder_of_files_is_drafted_from_suggestions_alone(shop_parquet):
     found = {}
     exec(draft.to_code(), found)
     assert same(found["tables"], draft.tables)
+
+
+def test_what_is_no_task_is_refused_in_words(connector):
+    draft = rle.Dataset.from_schema(connector, "shop.a", exclude=["churn_*"], time_columns=TIMES)
+    with pytest.raises(ValidationError, match="must be a NodeTask or a LinkTask, not NoneType"):
+        draft.dataset("shop", None)

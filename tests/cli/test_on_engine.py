@@ -39,7 +39,7 @@ def test_a_training_job_from_submission_to_its_log(arguments):
     job_id = done.stdout.strip()
     assert done.exit_code == 0, done.stderr
     assert "train epoch 2/2" in done.stderr
-    assert f"job {job_id}: COMPLETED" in done.stderr
+    assert f"job {job_id} COMPLETED" in done.stderr
 
     listed = run("jobs", "list", "--engine", "local", "--json")
     assert listed.exit_code == 0, listed.stderr

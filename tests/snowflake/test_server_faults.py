@@ -129,6 +129,7 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.snowflake
 def test_tables_may_be_kept_in_files(tmp_path: Path):
     with FakeSnowflake(database=tmp_path) as server:
         server.put("KEPT", pa.table({"ID": [1]}))

@@ -9,6 +9,7 @@ from rle.errors import (
     DataError,
     DatasetMismatchError,
     InternalError,
+    NotSeenError,
     RLEError,
     TrainingError,
     UnknownNameError,
@@ -38,6 +39,7 @@ def raised(error: BaseException) -> BaseException:
         TrainingError("diverged"),
         UnknownNameError("column of table 'a'", "prise", ["price", "name"]),
         DatasetMismatchError("another key", {"key": {"trained": "a", "given": None}}),
+        NotSeenError("table", "SHOP.PUBLIC.T", ["SHOP.PUBLIC.U"], "Ask for SELECT."),
     ],
 )
 def test_one_of_our_errors_comes_back_as_it_was(relay, error):
@@ -49,7 +51,7 @@ def test_one_of_our_errors_comes_back_as_it_was(relay, error):
 
 def test_every_error_of_ours_survives_the_note(relay):
     classes = [c for c in vars(rle.errors).values() if isinstance(c, type)]
-    of_parts = (UnknownNameError, DatasetMismatchError)  # see above
+    of_parts = (UnknownNameError, DatasetMismatchError, NotSeenError)  # see above
     ours = [c for c in classes if issubclass(c, RLEError) and c not in of_parts]
     assert len(ours) > 8
     for cls in ours:

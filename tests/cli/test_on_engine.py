@@ -54,7 +54,7 @@ def test_a_training_job_from_submission_to_its_log(arguments):
     assert [e["status"] for e in status["events"] if e["type"] == "job"][-1] == "COMPLETED"
 
     log = run("jobs", "logs", job_id, "--engine", "local", "--no-follow").stdout
-    assert '"type":"result"' in log
+    assert "result: best validation roc auc" in log
     last = run("jobs", "logs", job_id, "--engine", "local", "--lines", "1").stdout
     assert log.endswith(last)
     again = run("jobs", "logs", job_id, "--engine", "local")

@@ -289,7 +289,7 @@ FAILURES = (
         pattern=r"Could not connect to Snowflake backend|\b2900?40[34]\b"
         r"|25000[138] \(\w+\):[\s\S]*?(?:40[34]|timed out|Max retries exceeded"
         r"|Name or service not known|[Cc]onnection|refused)|Failed to execute request"
-        r"|\b251001\b|error sending request|Failed to get the response",
+        r"|\b251001\b|error sending request|Failed to get the response|login timed out",
         rank=-1,
         is_vague=True,
     ),

@@ -234,6 +234,7 @@ class _Link:
         return self._connection
 
     def _open(self) -> Any:
+        begun = time.monotonic()
         for pause in (*_LOGIN_PAUSES_S, None):
             try:
                 connection = driver.connect(self.settings, keep_alive=self.is_private)
@@ -241,7 +242,8 @@ class _Link:
             except driver.errors() as error:
                 found = find(text_of(error))
                 # A wrong password is never tried twice: every one counts towards a lock.
-                if pause is None or found is None or not found[0].is_worth_a_login:
+                late = time.monotonic() - begun >= self.settings.login_timeout_s
+                if late or pause is None or found is None or not found[0].is_worth_a_login:
                     raise explain(error, doing="signing in", where=_where(self, None)) from None
                 time.sleep(pause)
         # Ours is to run before the driver's own, which complains of what it finds open.

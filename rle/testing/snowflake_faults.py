@@ -108,6 +108,8 @@ def _state(server: Server) -> dict[str, Any]:
     stages = server.catalog.stages
     return {
         "sessions": len(server.sessions),
+        "session_tags": [s.parameters.get("QUERY_TAG", "") for s in server.sessions.values()],
+        "login_tags": list(server.logins),
         "tables": [list(name) for name in server.catalog.tables],
         "stages": [list(name) for name in stages],
         "stage_files": sum(

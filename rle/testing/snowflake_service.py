@@ -56,6 +56,8 @@ class Server:
     requests: dict[str, Session] = field(default_factory=dict)
     """Session of a statement that runs, by the id of its request."""
     history: list[Ran] = field(default_factory=list)
+    logins: list[str] = field(default_factory=list)
+    """QUERY_TAG of every session there ever was."""
     base: str = ""
 
     def login(self, login: dict[str, Any], query: dict[str, str], address: str) -> dict[str, Any]:
@@ -76,6 +78,7 @@ class Server:
         }
         self._set_current(session, query)
         self.sessions[session.id] = session
+        self.logins.append(session.parameters.get("QUERY_TAG", ""))
         return {
             **_tokens(session),
             "serverVersion": VERSION,

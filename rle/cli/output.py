@@ -15,14 +15,14 @@ def output_config(output: str | None, output_dir: Path | None, extension: str) -
     """Return the place that --output or --output-dir names.
 
     Args:
-        output: "DB.SCHEMA"; a part with dots in it goes in double quotes.
+        output: "DB.SCHEMA", as SQL has it: a part in double quotes is taken as it is.
         output_dir: A folder.
         extension: Of the files in it.
 
     Raises:
         ValidationError: Neither or both are given, or one is not of its form.
     """
-    from rle.connectors.names import parse
+    from rle.connectors.names import split_schema
     from rle.spec.output import OutputConfig
 
     if (output is None) == (output_dir is None):
@@ -30,11 +30,11 @@ def output_config(output: str | None, output_dir: Path | None, extension: str) -
     if output_dir is not None:
         return OutputConfig(place="local", artifacts_dir=str(output_dir), extension=extension)
     try:
-        database, schema, _ = parse(f"{output}.TABLE", example="")
+        database, schema = split_schema(output or "")
     except ValidationError:
         raise ValidationError(
-            f"--output is DB.SCHEMA, such as SHOP.MAIN, not {output!r}. A part with dots in it "
-            'goes in double quotes: DB."odd.name".'
+            f"--output is DB.SCHEMA, such as SHOP.MAIN, not {output!r}. A part with dots in it, or "
+            'in small letters in Snowflake, goes in double quotes: DB."odd.name".'
         ) from None
     return OutputConfig.warehouse(database_name=database, schema_name=schema)
 

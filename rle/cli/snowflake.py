@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rle.cli.options import JsonOption, OutputOption
+from rle.cli.output import output_config
 from rle.cli.terminal import errors_as_lines, print_json
 from rle.errors import ValidationError
 
@@ -25,13 +27,17 @@ _NAMES = re.compile(r'(?:"(?:[^"]|"")*"|[^",])+')
 def grants(
     role: Annotated[str, typer.Option(metavar="ROLE", help="Role that the statements are for.")],
     database: Annotated[
-        str | None, typer.Option(metavar="DB", help="Database of tables that are named short.")
+        str | None,
+        typer.Option(
+            metavar="DB",
+            help="Database of tables that are named short. With no tables: all of it is read.",
+        ),
     ] = None,
     schema: Annotated[
         str | None,
         typer.Option(
             metavar="SCHEMA",
-            help="Schema of tables that are named short. With no tables: all of it is read.",
+            help="Schema of tables that are named short. With no tables: all of it alone.",
         ),
     ] = None,
     tables: Annotated[
@@ -61,12 +67,14 @@ def grants(
             from rle.sdk.dataset_file import read_dataset
 
             named += [table for table in _read_by(read_dataset(dataset)) if table not in seen]
-        if database is None and not (named or seen or output):
+        if not (named or seen or output or database or schema):
             raise ValidationError(
-                "Grants on what? Give --database with --schema, --tables, or --dataset."
+                "Grants on what? Give --database, with --schema for one schema alone, --tables, or "
+                "--dataset."
             )
-        whole = _whole_schema(database, schema, output) if not (named or seen) else None
-        statements = grants_for(named, output, role, views=seen, warehouse=warehouse, schema=whole)
+        whole = {} if named or seen else _whole(database, schema)
+        place = output_config(output, None, "parquet").full_schema if output is not None else None
+        statements = grants_for(named, place, role, views=seen, warehouse=warehouse, **whole)
     if as_json:
         print_json({"statements": statements})
     else:
@@ -80,28 +88,31 @@ def _split(given: Sequence[str] | None) -> list[str]:
 
 
 def _full_name(name: str, database: str | None, schema: str | None) -> str:
-    from rle.connectors.names import split
+    """Complete the name of a table by the parts that it lacks."""
+    from rle.connectors.names import split, split_schema
 
-    try:
+    with suppress(ValidationError):
         split(name, example="")
-    except ValidationError:
-        if database is None or schema is None:
-            raise ValidationError(
-                f"Table {name!r} is not named in full: write DB.SCHEMA.TABLE, or give --database "
-                "and --schema."
-            ) from None
-        return f"{database}.{schema}.{name}"
-    return name
-
-
-def _whole_schema(database: str | None, schema: str | None, output: str | None) -> str | None:
-    if database is not None and schema is not None:
-        return f"{database}.{schema}"
-    if output is None or database is not None or schema is not None:
+        return name
+    with suppress(ValidationError):
+        split_schema(name)
+        if database is not None:
+            return f"{database}.{name}"
+    if database is None or schema is None:
         raise ValidationError(
-            "All tables of which schema? Give --database and --schema, or name --tables."
+            f"Table {name!r} is not named in full: write DB.SCHEMA.TABLE, or give --database and "
+            "--schema."
         )
-    return None
+    return f"{database}.{schema}.{name}"
+
+
+def _whole(database: str | None, schema: str | None) -> dict[str, str]:
+    """Return what is read as a whole, as `grants_for` takes it."""
+    if schema is None:
+        return {"database": database} if database is not None else {}
+    if database is None:
+        raise ValidationError(f"Schema {schema!r} of which database? Give --database.")
+    return {"schema": f"{database}.{schema}"}
 
 
 def _read_by(spec: DatasetSpec) -> list[str]:

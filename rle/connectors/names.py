@@ -51,13 +51,23 @@ def parse_schema(schema: str) -> tuple[str, str]:
     Raises:
         ValidationError: The name does not have two parts.
     """
+    database, name = (_unquote(part) for part in split_schema(schema))
+    return database, name
+
+
+def split_schema(schema: str) -> tuple[str, str]:
+    """Split a schema's name as `parse_schema` does, but leave quotes on.
+
+    Raises:
+        ValidationError: The name does not have two parts.
+    """
     match = _SCHEMA.fullmatch(schema)
     if match is None or "\0" in schema:
         raise ValidationError(
             f"Schema name {schema!r} must have the form DB.SCHEMA, such as SHOP.MAIN. "
             'A part with dots in it goes in double quotes: DB."odd.schema".'
         )
-    database, name = (_unquote(part) for part in match.groups())
+    database, name = match.groups()
     return database, name
 
 

@@ -22,6 +22,7 @@ def grants_for(
     views: Collection[str] = (),
     warehouse: str | None = None,
     schema: str | None = None,
+    database: str | None = None,
 ) -> list[str]:
     """Return the statements after which a role can read these tables and write its results.
 
@@ -36,6 +37,7 @@ def grants_for(
         views: Those of `tables`, or further ones, that are views.
         warehouse: The warehouse that runs the queries; None: the role has one already.
         schema: DB.SCHEMA whose tables and views are all read; None: only those named.
+        database: Database whose tables and views are all read, in every schema; None: as `schema`.
 
     Raises:
         ValidationError: A name is malformed, or nothing is named.
@@ -45,20 +47,27 @@ def grants_for(
     read = [*as_tables, *(view for view in as_views if view not in as_tables)]
     whole = names.read_schema(schema) if schema else None
     output = names.read_schema(output_schema) if output_schema else None
-    if not read and whole is None and output is None:
+    everything = _one_part(database, "database") if database else None
+    if not read and not (whole or everything or output):
         raise ValidationError("Grants on what? Name tables, a schema or an output schema.")
     places = [(name.database, name.schema) for name in read]
     places += [place for place in (whole, output) if place is not None]
+    databases = [*([everything] if everything else []), *(db for db, _ in places)]
     statements = []
     if warehouse is not None:
         statements.append(grant("USAGE", "WAREHOUSE", [warehouse_name(warehouse)], role))
-    statements += [grant("USAGE", "DATABASE", [db], role) for db in _once(db for db, _ in places)]
-    statements += [grant("USAGE", "SCHEMA", place, role) for place in _once(places)]
+    statements += [grant("USAGE", "DATABASE", [db], role) for db in _once(databases)]
+    if everything is not None:
+        statements.append(_grant_all("USAGE", "SCHEMAS", [everything], role))
+    statements += [
+        grant("USAGE", "SCHEMA", place, role) for place in _once(places) if place[0] != everything
+    ]
     statements += [
         grant("SELECT", "VIEW" if name in as_views else "TABLE", name, role) for name in read
     ]
-    if whole is not None:
-        statements += [_grant_all("TABLES", whole, role), _grant_all("VIEWS", whole, role)]
+    for place in (whole, [everything] if everything else None):
+        if place is not None:
+            statements += [_grant_all("SELECT", kind, place, role) for kind in ("TABLES", "VIEWS")]
     if output is not None:
         statements.append(grant("CREATE TABLE", "SCHEMA", output, role))
     return statements
@@ -76,9 +85,9 @@ def grant(privilege: str, kind: str, parts: Sequence[str], role: str) -> str:
     return f"GRANT {privilege} ON {kind} {_sql(parts)} TO ROLE {quote(role_name(role))}"
 
 
-def _grant_all(kinds: str, schema: Sequence[str], role: str) -> str:
-    where = f"{kinds} IN SCHEMA {_sql(schema)}"
-    return f"GRANT SELECT ON ALL {where} TO ROLE {quote(role_name(role))}"
+def _grant_all(privilege: str, kinds: str, place: Sequence[str], role: str) -> str:
+    where = f"{'SCHEMA' if len(place) > 1 else 'DATABASE'} {_sql(place)}"
+    return f"GRANT {privilege} ON ALL {kinds} IN {where} TO ROLE {quote(role_name(role))}"
 
 
 def role_name(role: str) -> str:

@@ -66,11 +66,11 @@ def can_create(connector: SnowflakeConnector, table: str, *, replace: bool = Fal
         check_schema(opened, name)
         found = look_up(opened, name)
         if found is not None and not replace:
-            raise OutputExistsError(taken(table))
+            raise OutputExistsError(taken(name))
         if found is not None and found.get("kind", "TABLE") not in TABLE_KINDS:
             kind = str(found["kind"]).lower()
             raise OutputExistsError(
-                f"{table} is a {kind}, so it is not replaced. Choose another alias."
+                f"{name} is a {kind}, so it is not replaced. Choose another alias."
             )
         check_create(opened, name, owner=str(found["owner"]) if found else None)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rle.connectors.base import NewTable
+from rle.connectors.names import parse
 from rle.errors import ValidationError
 from rle.spec.output import OutputConfig
 
@@ -117,13 +118,22 @@ def plan_outputs(
 
 
 def _check_not_read(plan: OutputPlan, sources: Collection[str]) -> None:
-    read = {source.casefold() for source in sources}
+    read = {_identity(source) for source in sources}
     for table in plan.replacing:
-        if table.casefold() in read:
+        if _identity(table) in read:
             raise ValidationError(
                 f"overwrite_results=True would replace {table}, which the dataset reads. Choose "
                 "another output alias."
             )
+
+
+def _identity(name: str) -> tuple[str, ...]:
+    """Return what all spellings of a table's name share; case never tells two tables apart here."""
+    try:
+        parts: tuple[str, ...] = parse(name, example="")
+    except ValidationError:  # a file's
+        parts = (name,)
+    return tuple(part.casefold() for part in parts)
 
 
 def _in_name(column: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import model_validator
 
 from rle.connectors.base import CanWrite
+from rle.connectors.names import quote
 from rle.connectors.registry import connector_class
 from rle.errors import ValidationError
 from rle.values import Value
@@ -20,7 +21,7 @@ Extension = Literal["parquet", "csv", "pkl"]
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _QUOTED = re.compile(r'"(?:[^"]|"")+"')
-"""As somebody writes a name in small letters, which Snowflake would fold without the quotes."""
+"""As SQL has a name that is taken as it is."""
 
 
 class OutputConfig(Value):
@@ -34,8 +35,9 @@ class OutputConfig(Value):
     database_name: str | None = None
     """Database of the output tables; for DuckDB the file's stem."""
     schema_name: str | None = None
-    """Schema of the output tables; it must exist. In Snowflake, a name in small letters goes in
-    double quotes, '"scores"', as in SQL; the database's likewise.
+    """Schema of the output tables; it must exist. Written as in SQL: a name in double quotes,
+    '"scores"', is taken as it is, which one in small letters needs in Snowflake. Other characters
+    than letters, digits and underscores need no quotes. The database's name likewise.
     """
     artifacts_dir: str | None = None
     """Folder of the output files; made where it is missing."""
@@ -73,9 +75,18 @@ class OutputConfig(Value):
         """Return the full name of an output table: DB.SCHEMA.NAME, or the path of its file."""
         if self.artifacts_dir is not None:
             return str(Path(self.artifacts_dir) / f"{name}.{self.extension}")
-        is_strict = self.place == "snowflake"
-        parts = (self.database_name, self.schema_name, name)
-        return ".".join(_part(part or "", is_strict=is_strict) for part in parts)
+        return f"{self.full_schema}.{_part(name)}"
+
+    @property
+    def full_schema(self) -> str:
+        """Name of the schema, DB.SCHEMA, with double quotes where a part needs them.
+
+        Raises:
+            ValidationError: Files are written, and a folder has no schema.
+        """
+        if self.database_name is None or self.schema_name is None:
+            raise ValidationError("OutputConfig.local writes files: there is no schema.")
+        return f"{_part(self.database_name)}.{_part(self.schema_name)}"
 
     def writer(self, connector: Connector) -> CanWrite:
         """Return what writes there: `connector` itself, or a local one for files.
@@ -101,14 +112,8 @@ class OutputConfig(Value):
         return writer
 
 
-def _part(name: str, *, is_strict: bool) -> str:
-    """Quote a part of a table name that its dots or quotes would tear apart.
-
-    Args:
-        name: The part.
-        is_strict: Whether the place takes all but plain identifiers in double quotes only.
-    """
-    is_plain = "." not in name and not name.startswith('"')
-    if is_strict:
-        is_plain = _PLAIN.fullmatch(name) is not None or _QUOTED.fullmatch(name) is not None
-    return name if is_plain else '"' + name.replace('"', '""') + '"'
+def _part(name: str) -> str:
+    """Return a part of a name as SQL takes it: plain, or in double quotes; as it is if it has."""
+    if _PLAIN.fullmatch(name) or _QUOTED.fullmatch(name):
+        return name
+    return quote(name)

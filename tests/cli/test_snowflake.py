@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from rle.cli.output import output_config
+from rle.connectors import snowflake_names as names
 from rle.connectors.duckdb import DuckDBConnector
 from rle.connectors.snowflake import SnowflakeConnector
 from rle.sdk.dataset_file import write_dataset
@@ -41,12 +43,52 @@ def test_a_schema_alone_means_all_of_it():
     assert 'ON ALL TABLES IN SCHEMA "SHOP"."PUBLIC"' in found.stdout
 
 
+def test_a_database_alone_means_all_of_it():
+    found = run(*GRANTS, "--database", "shop", "--output", "shop.out")
+    assert found.stdout.splitlines() == [
+        'GRANT USAGE ON DATABASE "SHOP" TO ROLE "TRAINER";',
+        'GRANT USAGE ON ALL SCHEMAS IN DATABASE "SHOP" TO ROLE "TRAINER";',
+        'GRANT SELECT ON ALL TABLES IN DATABASE "SHOP" TO ROLE "TRAINER";',
+        'GRANT SELECT ON ALL VIEWS IN DATABASE "SHOP" TO ROLE "TRAINER";',
+        'GRANT CREATE TABLE ON SCHEMA "SHOP"."OUT" TO ROLE "TRAINER";',
+    ]
+
+
+def test_names_are_completed_by_what_they_lack():
+    found = run(*GRANTS, "--database", "shop", "--tables", 'web.clicks,"a.b"."c"')
+    assert found.stdout.splitlines()[-2:] == [
+        'GRANT SELECT ON TABLE "SHOP"."WEB"."CLICKS" TO ROLE "TRAINER";',
+        'GRANT SELECT ON TABLE "SHOP"."a.b"."c" TO ROLE "TRAINER";',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "schema"),
+    [
+        ("shop.out", '"SHOP"."OUT"'),
+        ('shop."scores"', '"SHOP"."scores"'),
+        ("shop.my schema", '"SHOP"."my schema"'),
+        ('"my.shop"."a ""b"""', '"my.shop"."a ""b"""'),
+        ("shop.größe", '"SHOP"."größe"'),
+    ],
+)
+def test_the_output_is_named_as_for_a_prediction(given, schema):
+    found = run(*GRANTS, "--output", given)
+    assert f"GRANT CREATE TABLE ON SCHEMA {schema} TO ROLE" in found.stdout
+    told = output_config(given, None, "parquet").table("P")
+    assert names.read(told).sql == f'{schema}."P"'
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         ((), "Grants on what?"),
         (("--tables", "orders"), "not named in full"),
-        (("--database", "shop"), "All tables of which schema?"),
+        (("--schema", "public"), "'public' of which database?"),
+        (("--database", "my shop"), "Database 'my shop'"),
+        (("--database", "shop", "--schema", "a.b"), "DB.SCHEMA"),
+        (("--output", "shop"), "--output is DB.SCHEMA"),
+        (("--database", "shop", "--tables", "orders"), "not named in full"),
         (("--tables", "a.b.c;drop"), "double quotes"),
         (("--dataset", "gone.yaml"), "gone.yaml"),
     ],

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rle.connectors.names import join, parse, quote
+from rle.connectors.names import join, parse, parse_schema, quote, split_schema
 from rle.errors import ValidationError
 
 PARTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
@@ -37,3 +37,23 @@ def test_quotes_are_doubled() -> None:
     assert quote('a"; DROP TABLE b') == '"a""; DROP TABLE b"'
     with pytest.raises(ValidationError, match="NUL"):
         quote("a\0b")
+
+
+@pytest.mark.parametrize(
+    ("schema", "split", "parsed"),
+    [
+        ("SHOP.MAIN", ("SHOP", "MAIN"), ("SHOP", "MAIN")),
+        ('shop."odd.schema"', ("shop", '"odd.schema"'), ("shop", "odd.schema")),
+        ('"a ""b"""."c"', ('"a ""b"""', '"c"'), ('a "b"', "c")),
+    ],
+)
+def test_a_schema_has_two_parts(
+    schema: str, split: tuple[str, str], parsed: tuple[str, str]
+) -> None:
+    assert (split_schema(schema), parse_schema(schema)) == (split, parsed)
+
+
+@pytest.mark.parametrize("schema", ["", "a", "a.b.c", 'a."b', "a.b\0"])
+def test_what_is_no_schema_is_refused(schema: str) -> None:
+    with pytest.raises(ValidationError, match=r"DB\.SCHEMA"):
+        split_schema(schema)

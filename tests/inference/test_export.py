@@ -190,6 +190,18 @@ def test_a_table_that_the_dataset_reads_is_not_overwritten(place, connector):
     plan_outputs(place, connector, alias="june", overwrite_results=True, sources=read)
 
 
+def test_a_table_of_the_dataset_is_known_in_any_spelling(connector):
+    place = OutputConfig.warehouse(database_name="shop", schema_name='"main"')
+    with pytest.raises(ValidationError, match="which the dataset reads"):
+        plan_outputs(
+            place,
+            connector,
+            alias="may",
+            overwrite_results=True,
+            sources=['"shop".main."predictions_may"'],
+        )
+
+
 def test_a_view_is_not_overwritten(connector):
     with duckdb.connect(connector.database) as con:
         con.execute("CREATE VIEW PREDICTIONS_MAY AS SELECT 1 AS a")

@@ -5,8 +5,15 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from rle.cli.output import output_config
 from rle.connectors.snowflake_privileges import missing
-from rle.errors import ConnectionError, NotSeenError, PermissionError, UnknownNameError
+from rle.errors import (
+    ConnectionError,
+    NotSeenError,
+    OutputExistsError,
+    PermissionError,
+    UnknownNameError,
+)
 from rle.inference.export import export, plan_outputs
 from rle.spec.output import OutputConfig
 from tests.connectors.warehouse import numbers
@@ -60,6 +67,18 @@ def test_two_closed_tables_are_told_at_once(connector, tables, snowflake_server)
     with pytest.raises(NotSeenError) as caught:
         connector.probe_tables(tables)
     assert all(f"ON TABLE {sql(table)} TO" in str(caught.value) for table in tables[:2])
+    assert f"There is no table or view in Snowflake named {tables[0]!r}, or" in str(caught.value)
+    assert f"The same goes for {tables[1]!r}." in str(caught.value)
+
+
+def test_a_table_that_was_dropped_is_not_taken_for_an_unlike_one(connector, tables):
+    schema = tables[0].rpartition(".")[0]
+    for ask in (connector.arrow_schema, lambda name: connector.probe_tables([name])):
+        with pytest.raises(NotSeenError) as caught:
+            ask(f"{schema}.CUSTOMERS")
+        assert "Did you mean" not in str(caught.value)
+        assert f"Known: {tables[0]!r}, " in str(caught.value)
+        assert "GRANT SELECT ON TABLE" in str(caught.value)
 
 
 def test_a_slip_of_the_pen_is_told_with_the_nearest(connector, tables):
@@ -109,14 +128,47 @@ def test_results_go_to_a_schema_of_any_name(connector, snowflake_server):
     assert [connector.num_rows(table) for table in plan.tables] == [3, 3]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda schema: OutputConfig.snowflake(database_name="SHOP", schema_name=schema),
+        lambda schema: OutputConfig.warehouse(database_name="SHOP", schema_name=schema),
+        lambda schema: output_config(f"SHOP.{schema}", None, "parquet"),
+    ],
+    ids=["snowflake", "warehouse", "command line"],
+)
+@pytest.mark.parametrize(
+    ("schema", "written"),
+    [
+        ("scores", '"scores"'),
+        ("größe 表", '"größe 表"'),
+        ('a "b".c', '"a ""b"".c"'),
+    ],
+)
+def test_an_output_schema_of_any_name_is_written_to(
+    connector, snowflake_server, make, schema, written
+):
+    snowflake_server.add_schema("SHOP", schema)
+    output = make(written)
+    assert missing(connector, [], output.full_schema).statements == []
+    plan = plan_outputs(output, connector, alias="may", overwrite_results=True)
+    assert plan.predictions == f"SHOP.{written}.PREDICTIONS_MAY"
+    export(plan, [numbers(0).schema], [(0, b) for b in numbers(3).to_batches()])
+    assert connector.num_rows(plan.predictions) == 3
+    assert ["SHOP", schema, "PREDICTIONS_MAY"] in snowflake_server.state()["tables"]
+
+
 def test_a_schema_in_small_letters_is_suggested_with_its_quotes(connector, snowflake_server):
     snowflake_server.add_schema("SHOP", "scores")
     output = OutputConfig.snowflake(database_name="SHOP", schema_name="scores")
     with pytest.raises(UnknownNameError, match="Did you mean '\"scores\"'"):
         plan_outputs(output, connector, alias="may")
-    output = OutputConfig.snowflake(database_name="SHOP", schema_name='"scores"')
-    plan = plan_outputs(output, connector, alias="may")
-    assert plan.predictions == 'SHOP."scores".PREDICTIONS_MAY'
+
+
+def test_a_name_that_is_taken_is_told_as_it_is_stored(connector, tables):
+    with pytest.raises(OutputExistsError) as caught:
+        connector.can_create(tables[0].lower())
+    assert str(caught.value).startswith(f"{tables[0]} exists already")
 
 
 def test_grants_that_are_not_shown_stop_nobody(connector, tables, monkeypatch):

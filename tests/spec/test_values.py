@@ -192,8 +192,13 @@ def test_outputs_name_their_tables(tmp_path: Path) -> None:
     assert warehouse.writer(WAREHOUSE) is WAREHOUSE
     odd = OutputConfig.warehouse(database_name="v1.2", schema_name="main")
     assert odd.table("P") == '"v1.2".main.P'
+    quoted = OutputConfig.warehouse(database_name='"v1.2"', schema_name='"a ""b"""')
+    assert quoted.table("my P") == '"v1.2"."a ""b"""."my P"'
+    assert quoted.full_schema == '"v1.2"."a ""b"""'
     local = OutputConfig.local(artifacts_dir=tmp_path, extension="csv")
     assert local.table("P") == str(tmp_path / "P.csv")
+    with pytest.raises(ValidationError, match="no schema"):
+        _ = local.full_schema
     assert local.writer(WAREHOUSE) == LocalConnector(connector_type="csv", url=str(tmp_path))
     for output in (warehouse, local):
         assert OutputConfig.from_json(output.to_json()) == output
@@ -381,3 +386,19 @@ def test_many_known_names_are_cut_short_and_counted() -> None:
     said = str(UnknownNameError("run", "zzz", [f"r{i:02d}" for i in range(23)]))
     assert said.endswith("'r18', 'r19' and 3 more.")
     assert "r20" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("SHOP.PUBLIC.CUSTOMERS", None),
+        ("shop.public.ordres", "SHOP.PUBLIC.ORDERS"),
+        ("SHOP.PUBLC.ORDERS", "SHOP.PUBLIC.ORDERS"),
+        ("ORDERS", None),
+    ],
+)
+def test_a_name_is_not_like_another_for_having_the_same_schema(
+    name: str, nearest: str | None
+) -> None:
+    said = str(UnknownNameError("table", name, ["SHOP.PUBLIC.ORDERS", "SHOP.PUBLIC.ITEMS"]))
+    assert said.endswith(f"Did you mean {nearest!r}?" if nearest else "'SHOP.PUBLIC.ORDERS'.")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from rle.connectors import snowflake_trust as trust
 from rle.connectors.credentials import AuthMethod
 from rle.errors import ConnectionError, ValidationError
 from rle.version import VERSION
@@ -172,6 +173,7 @@ def _sign_in(settings: SnowflakeSettings) -> dict[str, Any]:
 
 
 def _of_generation(settings: SnowflakeSettings) -> dict[str, Any]:
+    authorities = None if settings.protocol == "http" else trust.bundle()
     if generation() < 5:
         policies = importlib.import_module("snowflake.connector.backoff_policies")
         pause_s = max(1, settings.network_timeout_s // 4)
@@ -181,7 +183,9 @@ def _of_generation(settings: SnowflakeSettings) -> dict[str, Any]:
             "platform_detection_timeout_seconds": 0.0,
             "log_imported_packages_in_telemetry": False,
         }
-    return {
+    # It looks for SSL_CERT_FILE alone.
+    trusted = {} if authorities is None else {"custom_root_store_path": authorities}
+    return trusted | {
         "query_timeout": settings.statement_timeout_s,
         "request_timeout": settings.network_timeout_s,
         "retry_max_attempts": 4,

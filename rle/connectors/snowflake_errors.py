@@ -272,6 +272,19 @@ FAILURES = (
         error=ValidationError,
     ),
     Failure(
+        "certificate",
+        means="The certificate that was shown there is not trusted here, and nothing was sent: an "
+        "authority that is not known, such as that of a company's proxy, another host's name, or a "
+        "date that is over.",
+        advice="Behind a company's proxy, ask for its authority's certificate (PEM), add it to a "
+        "copy of the public ones (`python -m certifi` prints their path), and set the environment "
+        "variable REQUESTS_CA_BUNDLE to that file, for jobs where the engine is started. Else "
+        "check account and host, and the clock (`date -u`).",
+        pattern=r"(?P<name>[Cc]ertificate verify failed|CERTIFICATE_VERIFY_FAILED"
+        r"|hostname '[^'\n]+' doesn't match[^\n\")]*|invalid peer certificate: [^\n]{0,200})",
+        rank=4,
+    ),
+    Failure(
         "cut",
         means="The connection to Snowflake was cut before the answer was there.",
         advice="Look at the network between this machine and Snowflake, and try again.",
@@ -341,7 +354,7 @@ def explain(error: BaseException, *, doing: str, where: Where | None = None) -> 
         return NotSeenError(f"{kind} in Snowflake", _name(found, where), (), advice)
     name = found.groupdict().get("name") or found.groupdict().get("view")
     said = f" ({_clean(name)})" if name else ""
-    if where.address and failure.name == "warehouse_unreachable":
+    if where.address and failure.name in ("warehouse_unreachable", "certificate"):
         said += f" The address called is {where.address}."
     told = f"{_capital(doing)} failed. {failure.means}{said} {advice}"
     return failure.error(told + _who(where, getattr(error, "sfqid", None)))

@@ -61,29 +61,35 @@ class FakeSnowflake:
     password = "correct horse battery staple"  # noqa: S105 - of a server that lives for a test
     role = "TRAINER"
 
-    def __init__(self, *, database: Path | None = None) -> None:
+    def __init__(self, *, database: Path | None = None, tls: Path | None = None) -> None:
         """Start it.
 
         Args:
             database: Folder that keeps the tables; None keeps them in memory.
+            tls: Folder for certificates, with which it speaks HTTPS; None: plain HTTP.
         """
         where = ":memory:" if database is None else str(database)
+        self.protocol = "http" if tls is None else "https"
+        self.authority = None if tls is None else tls / "authority.pem"
+        secure = [] if tls is None else ["--tls", str(tls)]
+        told = ["--account", self.account, "--database", where, *secure]
         self._process = subprocess.Popen(  # noqa: S603 - our own file, in our own environment
-            [server_python(), str(_SERVER), "--account", self.account, "--database", where],
+            [server_python(), str(_SERVER), *told],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")},
         )
         assert self._process.stdout is not None
-        told = json.loads(self._process.stdout.readline() or "{}")
-        if not told:
+        started = json.loads(self._process.stdout.readline() or "{}")
+        if not started:
             raise ConnectionError(
                 f"The server did not start; it ended with {self._process.wait()}."
             )
-        self.port: int = told["port"]
-        self._admin = f"http://{self.host}:{self.port}{told['admin']}"
+        self.port: int = started["port"]
+        self._admin = f"{self.protocol}://{self.host}:{self.port}{started['admin']}"
         self._http = requests.Session()
         self._http.trust_env = False
+        self._http.verify = True if self.authority is None else str(self.authority)
         self.set_up()
 
     def __enter__(self) -> FakeSnowflake:
@@ -116,7 +122,7 @@ class FakeSnowflake:
             "account": self.account,
             "host": self.host,
             "port": self.port,
-            "protocol": "http",
+            "protocol": self.protocol,
             "user": self.user,
             "password": self.password,
             "login_timeout": 10,
@@ -203,7 +209,9 @@ class FakeSnowflake:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Return the open sessions, tables, stages and files in stages that there are now."""
+        """Return the open sessions, tables, stages and files in stages that there are now, and the
+        query tags of these sessions and of all that ever were.
+        """
         return self.tell("state")
 
     def reset(self) -> None:

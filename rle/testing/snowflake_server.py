@@ -4,7 +4,8 @@ Runs under a Python of its own (fakesnow needs a driver that our own environment
 
     python snowflake_server.py --port 0
 
-prints one line of JSON, {"port": ..., "admin": "/..."}, and ends when its standard input does.
+prints one line of JSON, {"port": ..., "admin": "/..."}, and ends when its standard input does. With
+--tls FOLDER it speaks HTTPS, by a certificate whose authority is FOLDER/authority.pem.
 It imports nothing of rle. fakesnow translates Snowflake's SQL; its own server is not used, for it
 lets everybody in, sends every result in one piece, and answers what it does not know with HTTP 500,
 which drivers retry for minutes. What this server cannot show is listed in docs/snowflake.md.
@@ -29,6 +30,7 @@ from snowflake_catalog import Catalog
 from snowflake_endpoints import Endpoints
 from snowflake_patches import patch
 from snowflake_service import Server
+from snowflake_tls import make_certificates
 
 
 def main() -> None:
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--account", default="rle")
     parser.add_argument("--database", default=":memory:", help="a folder, or :memory:")
+    parser.add_argument("--tls", type=Path, help="a folder for the certificates; none: plain HTTP")
     given = parser.parse_args()
     patch()
     folder = None if given.database == ":memory:" else Path(given.database)
@@ -50,7 +53,14 @@ def main() -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((given.host, given.port))
     listener.listen(128)
-    config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off")
+    certificate = None if given.tls is None else make_certificates(given.tls, given.host)[1]
+    config = uvicorn.Config(
+        app,
+        log_level="critical",
+        access_log=False,
+        lifespan="off",
+        ssl_certfile=None if certificate is None else str(certificate),
+    )
     http = uvicorn.Server(config)
     for ends in (_end_with_stdin, _end_with_parent):
         threading.Thread(target=ends, args=(http,), daemon=True).start()

@@ -60,10 +60,9 @@ class UnknownNameError(ValidationError):
 
     def __str__(self) -> str:
         what, name, known = self.args
-        folded = {k.casefold(): k for k in known}
-        close = difflib.get_close_matches(name.casefold(), list(folded), n=1)
-        if close:
-            return f"There is no {what} named {name!r}. Did you mean {folded[close[0]]!r}?"
+        nearest = _nearest(name, known)
+        if nearest is not None:
+            return f"There is no {what} named {name!r}. Did you mean {nearest!r}?"
         more = f" and {len(known) - 20} more" if len(known) > 20 else ""
         shown = ", ".join(repr(k) for k in known[:20]) + more
         return f"There is no {what} named {name!r}. Known: {shown or 'none'}."
@@ -201,3 +200,18 @@ class StorageError(RLEError):
 
 class InternalError(RLEError):
     """A bug of ours, with what is needed to report it."""
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like another; None where none is like it.
+
+    What both begin with up to their last dot, such as SHOP.PUBLIC., makes them no more alike.
+    """
+    wanted = name.casefold()
+    folded = {each.casefold(): each for each in known}
+    owner = wanted[: wanted.rfind(".") + 1]
+    if not any(each.startswith(owner) for each in folded):
+        owner = ""  # the slip is before the last dot, or there is none
+    rest = {each.removeprefix(owner): each for each in folded if each.startswith(owner)}
+    close = difflib.get_close_matches(wanted.removeprefix(owner), list(rest), n=1)
+    return folded[rest[close[0]]] if close else None

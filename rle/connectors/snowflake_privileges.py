@@ -258,8 +258,10 @@ def check_tables(connector: SnowflakeConnector, sources: Iterable[str]) -> list[
         needed += [s for s in lacking or grants_for([source], None, role) if s not in needed]
     if len(closed) == 1 and str(names.read(closed[0])) in known:
         raise PermissionError(f"{closed[0]} is there, and {role} may not read it. {ask(needed)}")
-    what = "table or view in Snowflake" if len(closed) == 1 else "tables or views in Snowflake"
-    raise NotSeenError(what, ", ".join(closed), known, _if_right(needed))
+    others = ", ".join(map(repr, closed[1:]))
+    also = f"The same goes for {others}. " if others else ""
+    way_out = also + _if_right(needed)
+    raise NotSeenError("table or view in Snowflake", closed[0], known, way_out)
 
 
 def ask(statements: Sequence[str]) -> str:
@@ -268,7 +270,7 @@ def ask(statements: Sequence[str]) -> str:
 
 
 def _if_right(statements: Sequence[str]) -> str:
-    return f"If the name is right: {ask(statements).lower()[:1]}{ask(statements)[1:]}"
+    return f"Where the name is right, a grant is missing. {ask(statements)}"
 
 
 def _can_read(opened: Session, name: TableName) -> bool:

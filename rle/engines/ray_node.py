@@ -89,28 +89,23 @@ class RayPlan:
         It names the token's file and never holds the token.
         """
         bin_folder = str(Path(sys.executable).parent)
-        loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
         kept = {name: text for name, text in inherited.items() if name not in _NOT_INHERITED}
-        return (
-            (loopback if sys.platform == "linux" else {})
-            | kept
-            | {
-                "PATH": os.pathsep.join([bin_folder, inherited.get("PATH", os.defpath)]),
-                "RLE_HOME": str(self.engine_folder.parents[1]),
-                ENGINE_FOLDER: str(self.engine_folder),
-                DASHBOARD_ADDRESS: self.address,
-                MARK: str(self.engine_folder),
-                PARENT: str(os.getpid()),
-                "RAY_AUTH_MODE": "token",
-                "RAY_AUTH_TOKEN_PATH": str(self.token_file),
-                "RAY_USAGE_STATS_ENABLED": "0",
-                ONE_MACHINE: "0",
-                # These two would answer everybody.
-                "DASHBOARD_METRIC_PORT": "-1",
-                "AUTOSCALER_METRIC_PORT": "-1",
-                "PYTHONUNBUFFERED": "1",
-            }
-        )
+        return kept | {
+            "PATH": os.pathsep.join([bin_folder, inherited.get("PATH", os.defpath)]),
+            "RLE_HOME": str(self.engine_folder.parents[1]),
+            ENGINE_FOLDER: str(self.engine_folder),
+            DASHBOARD_ADDRESS: self.address,
+            MARK: str(self.engine_folder),
+            PARENT: str(os.getpid()),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token_file),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            ONE_MACHINE: "0",
+            # These two would answer everybody.
+            "DASHBOARD_METRIC_PORT": "-1",
+            "AUTOSCALER_METRIC_PORT": "-1",
+            "PYTHONUNBUFFERED": "1",
+        }
 
 
 class NodeProcess:

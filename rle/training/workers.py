@@ -144,7 +144,9 @@ def _connect(config: TrainerConfig) -> None:
 
 def _trainer(job: TrainingJob, storage: str) -> TorchTrainer:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from rle.training.meeting import MeetingConfig
 
     config = job.config
     on_gpu = config.device == "cuda"
@@ -154,7 +156,7 @@ def _trainer(job: TrainingJob, storage: str) -> TorchTrainer:
     return TorchTrainer(
         train_worker,
         train_loop_config={"job_class": job.import_path, "job": job.to_json()},
-        torch_config=TorchConfig(
+        torch_config=MeetingConfig(
             backend="nccl" if on_gpu else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S
         ),
         scaling_config=ScalingConfig(

@@ -67,10 +67,6 @@ def test_the_environment_leads_jobs_home_and_to_this_interpreter(plan, tmp_path)
     assert found["MLFLOW_TRACKING_URI"] == "http://tracking"
 
 
-def test_users_may_name_their_own_network_interface(plan):
-    assert plan.environment({"GLOO_SOCKET_IFNAME": "eth7"})["GLOO_SOCKET_IFNAME"] == "eth7"
-
-
 def test_free_ports_differ_and_are_free():
     ports = ray_node.free_ports(20)
     assert len(set(ports)) == 20

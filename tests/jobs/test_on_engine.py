@@ -37,6 +37,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_engine")]
 OUTPUT = OutputConfig.warehouse(database_name="shop", schema_name="main")
 FOR_EVER = {"n_epochs": 1_000_000, "patience": 1_000_000}
 TIMEOUT_S = 180.0
+LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 
 @dataclass
@@ -102,6 +103,17 @@ def processes(name):
             continue
         if ours and name in line and process.status() != psutil.STATUS_ZOMBIE:
             found.append(process)
+    return found
+
+
+def listening(process):
+    """Return the addresses at which a process listens; there are some."""
+    found = {
+        connection.laddr.ip
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert found
     return found
 
 
@@ -191,6 +203,7 @@ def test_a_canceled_training_leaves_no_worker_and_no_lock_and_the_next_job_runs(
     laptop.wait_until_it_trains(job_id)
     workers = processes("RayTrainWorker")
     assert len(workers) == 2
+    assert {ip for worker in workers for ip in listening(worker)} <= LOOPBACK
     drivers = processes(job_id)
     assert drivers
     laptop.client.cancel(job_id)

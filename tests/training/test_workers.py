@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from rle.errors import DataError, DeviceError, InternalError, TrainingError, ValidationError
@@ -55,6 +57,20 @@ def losses(events) -> list[float]:
 def kinds(events) -> list[type]:
     """Of all events but a validation's progress, which is told by the clock."""
     return [type(e) for e in events if getattr(e, "stage", "") != "validate"]
+
+
+def listeners() -> list[str]:
+    """Where training workers of this process' Ray listen."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found += [
+                    connection.laddr.ip
+                    for connection in process.net_connections("inet")
+                    if connection.status == psutil.CONN_LISTEN
+                ]
+    return found
 
 
 def test_in_process_a_run_leaves_weights_result_and_checkpoint(tmp_path):
@@ -116,10 +132,13 @@ def test_two_workers_give_the_curve_of_none_and_tell_it_while_they_run(ray_local
     alone, events = train(tiny_job(tmp_path / "0", batch_norm=True))
     told: list = []
     threads = set()
+    seen: list[str] = []
 
     def on_event(event) -> None:
         told.append(event)
         threads.add(threading.current_thread())
+        if not seen:
+            seen.extend(listeners())
 
     job = tiny_job(tmp_path / "2", batch_norm=True, config={"num_workers": 2})
     result = run_training(job, on_event=on_event)
@@ -130,6 +149,8 @@ def test_two_workers_give_the_curve_of_none_and_tell_it_while_they_run(ray_local
     assert kinds(told) == kinds(events)
     assert any(getattr(e, "stage", "") == "validate" for e in told)
     assert threads == {threading.current_thread()}
+    assert len(seen) >= 4  # Ray's and gloo's, of each
+    assert set(seen) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
     assert not (job.folder / "ray").exists()
     expected, found = read_weights(alone.weights), read_weights(result.weights)
     for name, weights in expected.items():

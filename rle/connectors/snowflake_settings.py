@@ -74,7 +74,8 @@ class SnowflakeSettings(Value):
     protocol: Literal["https", "http"] | None = None
     """None: https. "http" is for a server on this machine, and sends secrets in the clear."""
     login_timeout_s: Annotated[int, Field(ge=1)] = 60
-    """How long signing in may take, in seconds, however often it is tried."""
+    """How long one attempt to sign in may take, in seconds. A server that is busy is tried again,
+    up to three times, within that time."""
     network_timeout_s: Annotated[int, Field(ge=1)] = 30
     """How long a request that fails is tried again, in seconds. Long queries are not cut by it."""
     statement_timeout_s: Annotated[int, Field(ge=0)] = 4 * 3600

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rle.connectors.snowflake_errors import FAILURES, Failure
+from rle.connectors.snowflake_failures import FAILURES, Failure
 from rle.connectors.snowflake_remedies import Where
 from rle.jobs.diagnosis import EXACT, USUAL, Symptom
 
@@ -55,4 +55,4 @@ def _symptom(failure: Failure) -> Symptom:
 
 
 SNOWFLAKE = tuple(map(_symptom, FAILURES))
-"""What `rle.connectors.snowflake_errors` knows, for errors that did not pass through it."""
+"""What `rle.connectors.snowflake_failures` knows, for errors that did not pass through it."""

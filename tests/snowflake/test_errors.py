@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from rle.connectors.snowflake_errors import FAILURES, explain, find
+from rle.connectors.snowflake_errors import explain, find
+from rle.connectors.snowflake_failures import FAILURES
 from rle.connectors.snowflake_names import TableName
 from rle.connectors.snowflake_remedies import Where
 from rle.connectors.snowflake_session import close_sessions
@@ -55,6 +56,45 @@ def test_a_locked_user(server: FakeSnowflake) -> None:
     server.add_user("LOCKED", password=server.password, is_locked=True, roles=["TRAINER"])
     with pytest.raises(ConnectionError, match=r"has locked the user.*ALTER USER LOCKED SET"):
         ask(by_password(server, user="LOCKED"))
+
+
+def test_a_disabled_user_is_not_told_to_wait(server: FakeSnowflake) -> None:
+    server.add_user("BARRED", password=server.password, is_disabled=True, roles=["TRAINER"])
+    with pytest.raises(ConnectionError, match=r"ALTER USER BARRED SET DISABLED = FALSE;") as caught:
+        ask(by_password(server, user="BARRED"))
+    assert "15 minutes" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "means"),
+    [
+        (500, "server failed inside"),
+        (404, "does not answer under this account's name"),
+        (403, "does not answer under this account's name"),
+    ],
+)
+def test_what_stops_a_sign_in_is_told_by_the_status(
+    server: FakeSnowflake, status: int, means: str
+) -> None:
+    server.fault("/session/v1/login-request", "http", status=status, times=1000)
+    with pytest.raises(ConnectionError, match=means) as caught:
+        ask(by_password(server))
+    assert ("account's name" in str(caught.value)) == (status in (403, 404))
+
+
+def test_as_many_sessions_as_are_allowed(server: FakeSnowflake) -> None:
+    server.settings(max_sessions=0)
+    with pytest.raises(ConnectionError, match="as many sessions or queries of this user"):
+        ask(by_password(server))
+
+
+@pytest.mark.parametrize("status", [502, 503, 504, 599])
+def test_a_gateway_that_fails_once_is_asked_again(server: FakeSnowflake, status: int) -> None:
+    connector = by_password(server)
+    ask(connector)
+    # More often than the driver itself asks.
+    server.fault("/queries", "http", status=status, times=5)
+    assert ask(connector, "SELECT 5 AS a") == 5
 
 
 def test_an_unknown_role(server: FakeSnowflake) -> None:
@@ -254,6 +294,39 @@ def test_an_unknown_answer_is_quoted_without_secrets(monkeypatch: pytest.MonkeyP
     assert CANARY not in str(error)
     assert "abcdef" not in str(error)
     assert isinstance(said("000002: bad number", sqlstate="22018"), DataError)
+
+
+@pytest.mark.parametrize("number", ["390100", "390112", "290500", "429", "000604", "002003"])
+def test_a_number_in_a_row_is_no_code(number: str) -> None:
+    for text in (
+        f"100038 (22018): 01b2-3c: Numeric value '{number}' is not recognized",
+        f"001003 (42000): SQL compilation error:\nsyntax error line {number} at position 1",
+        f"IndexError: index {number} is out of bounds for axis 0 with size {number}",
+    ):
+        assert find(text) is None
+        assert f"Snowflake says: {text}" in str(said(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("390100 (08001): Failed to connect to DB: x:443. Refused.", "password"),
+        ("250001 (08001): None: 390144 (08001): Failed to connect to DB: x:443.", "key"),
+        ("250001 (08001): Failed to login: Login error: Refused., code: 390101", "disabled"),
+        ("000006: Invalid Snowflake response. end of file before message length reached", "cut"),
+        (
+            (
+                "250001 (08001): Failed to login: Invalid Snowflake response. Snowflake responded "
+                "with error status: 404 Not Found, message: Unexpected response, body length 23."
+            ),
+            "warehouse_unreachable",
+        ),
+    ],
+)
+def test_codes_are_found_where_the_drivers_put_them(text: str, name: str) -> None:
+    found = find(text)
+    assert found is not None
+    assert found[0].name == name
 
 
 def test_ours_come_back_as_they_are() -> None:

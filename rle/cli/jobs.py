@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rle.cli.options import EngineOption, FollowOption, JobArgument, JsonOption, WaitOption
 from rle.cli.outcome import end_as, status_at_end, watch
 from rle.cli.terminal import errors_as_lines, print_json
+
+if TYPE_CHECKING:
+    from rle.sdk.monitor import JobMonitor
 
 app = typer.Typer(name="jobs", help="See, follow and cancel jobs.", no_args_is_help=True)
 
@@ -59,11 +62,9 @@ def show(
     with errors_as_lines():
         job = JobManager(engine=engine).fetch_job(job_id)
         watch(job, wait=wait, follow=follow)
-        shown = job.get_status()
+        shown = _with_events(job) if events else job.get_status()
         if traceback:
             shown["traceback"] = job.error and job.error.traceback
-        if events:
-            shown["events"] = [event.model_dump(mode="json") for event in job.events()]
     if as_json:
         print_json(shown)
     else:
@@ -87,31 +88,53 @@ def logs(
         str | None, typer.Option(help="What the job's workers on this node printed.")
     ] = None,
     lines: Annotated[int | None, typer.Option(min=1, help="Only the last so many.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print a job's log, and follow it while the job runs.
 
     Exit code 1 where the job failed, 3 where it was canceled, once it has ended.
     """
-    from rle.cli.log_text import raw_lines, readable
     from rle.errors import ValidationError
-    from rle.runs.printable import printable
     from rle.sdk.manager import JobManager
 
-    parts = node is not None or lines is not None
+    is_part = node is not None or lines is not None
     with errors_as_lines():
-        if follow and parts:
+        if follow and is_part:
             raise ValidationError("--node and --lines print what there is; leave out --follow.")
         job = JobManager(engine=engine).fetch_job(job_id)
-        if parts or follow is False:
-            if node is None:
-                text = readable(job.get_logs(lines=raw_lines(lines)), lines=lines)
-            else:
-                text = job.get_logs(node=node, lines=lines)
-            is_terminal = sys.stdout.isatty()
-            typer.echo(printable(text, colours=True) if is_terminal else text, nl=False)
-            return
-        job.stream_logs()
-        end_as(status_at_end(job))
+        to_end = not is_part and follow is not False
+        if as_json:
+            watch(job, wait=to_end, follow=False)
+            print_json(_said(job, node, lines))
+        elif not to_end:
+            _print_log(job, node, lines)
+        else:
+            job.stream_logs()
+        if to_end:
+            end_as(status_at_end(job))
+
+
+def _print_log(job: JobMonitor, node: str | None, lines: int | None) -> None:
+    from rle.cli.log_text import raw_lines, readable
+    from rle.runs.printable import printable
+
+    if node is None:
+        text = readable(job.get_logs(lines=raw_lines(lines)), lines=lines)
+    else:
+        text = job.get_logs(node=node, lines=lines)
+    typer.echo(printable(text, colours=True) if sys.stdout.isatty() else text, nl=False)
+
+
+def _said(job: JobMonitor, node: str | None, lines: int | None) -> dict[str, Any]:
+    """Return all that a job said: as `show --events --json`, and the lines that are no events."""
+    from rle.cli.log_text import printed, raw_lines
+
+    log = job.get_logs(node=node, lines=lines if node is not None else raw_lines(lines))
+    return _with_events(job) | {"lines": printed(log)[-(lines or 0) :]}
+
+
+def _with_events(job: JobMonitor) -> dict[str, Any]:
+    return job.get_status() | {"events": [event.model_dump(mode="json") for event in job.events()]}
 
 
 @app.command()

@@ -32,6 +32,11 @@ def readable(log: str, *, lines: int | None = None) -> str:
     return "".join(f"{line}\n" for line in (shown if lines is None else shown[-lines:]))
 
 
+def printed(log: str) -> list[str]:
+    """Return the lines of a driver's log that are no events: what the job's libraries printed."""
+    return [line for line in log.splitlines() if event_of(line.encode()) is None]
+
+
 def _texts(log: str) -> Iterator[str]:
     """Yield what is shown of each line; of progress only where it stood before something else."""
     progress: ProgressEvent | None = None

@@ -117,6 +117,27 @@ def test_logs_that_are_not_followed_are_as_they_are(job):
     assert run("jobs", "logs", JOB, "--lines", "1").stdout == "last\n"
 
 
+@pytest.mark.parametrize(("end", "code"), [("COMPLETED", 0), ("FAILED", 1), ("CANCELED", 3)])
+def test_logs_as_json_are_the_events_and_what_else_was_printed_once_the_job_has_ended(end, code):
+    FakeManager.job = job = FakeJob(end)
+    said = job.events()[0].to_json()
+    job.get_logs = lambda node=None, lines=None: f"first\n{said}\nlast\n"
+    done = run("jobs", "logs", JOB, "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["status"], told["lines"]) == (code, end, ["first", "last"])
+    shown = json.loads(run("jobs", "show", JOB, "--events", "--json").stdout)
+    assert told == shown | {"lines": told["lines"]}
+
+
+def test_logs_as_json_need_not_wait(job):
+    for part in ("--no-follow", "--lines=1", "--node=n1"):
+        done = run("jobs", "logs", JOB, "--json", part)
+        told = json.loads(done.stdout)
+        assert (done.exit_code, told["status"]) == (0, "QUEUED")
+        assert told["lines"] == (["last"] if "lines" in part else ["first", "last"])
+    assert "wait" not in job.calls
+
+
 def test_part_of_a_log_cannot_be_followed(job):
     done = run("jobs", "logs", JOB, "--lines", "5", "--follow")
     assert done.exit_code == 2

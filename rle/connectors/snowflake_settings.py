@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from rle.connectors import snowflake_secrets
+from rle.connectors import snowflake_account, snowflake_secrets
 from rle.connectors.credentials import AuthMethod, Credentials, check_complete, fold_method
 from rle.errors import UnknownNameError, ValidationError
 from rle.values import Value
@@ -20,7 +20,9 @@ SECRETS = ("password", "oauth_token", "private_key_passphrase")
 """Keywords that take a secret itself; only the name of its variable is kept."""
 
 _SIGN_IN = ("password_variable", "oauth_token_variable", "oauth_token_path", "private_key_path")
+_NAMES = ("account", "user", "role", "warehouse", "app_name", "connection_name", "host")
 _MAX_TAG = 1000  # characters; Snowflake takes 2000 for the whole tag
+_MAX_S = 7 * 24 * 3600  # Snowflake's own limit for a statement
 
 
 def _path(value: Any) -> Any:
@@ -73,12 +75,12 @@ class SnowflakeSettings(Value):
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     protocol: Literal["https", "http"] | None = None
     """None: https. "http" is for a server on this machine, and sends secrets in the clear."""
-    login_timeout_s: Annotated[int, Field(ge=1)] = 60
+    login_timeout_s: Annotated[int, Field(ge=1, le=_MAX_S)] = 60
     """How long one attempt to sign in may take, in seconds. A server that is busy is tried again,
     up to three times, within that time."""
-    network_timeout_s: Annotated[int, Field(ge=1)] = 30
+    network_timeout_s: Annotated[int, Field(ge=1, le=_MAX_S)] = 30
     """How long a request that fails is tried again, in seconds. Long queries are not cut by it."""
-    statement_timeout_s: Annotated[int, Field(ge=0)] = 4 * 3600
+    statement_timeout_s: Annotated[int, Field(ge=0, le=_MAX_S)] = 4 * 3600
     """How long one statement may run, in seconds; 0: as long as the account allows."""
     query_tag: Annotated[str, Field(max_length=_MAX_TAG)] | None = None
     """Text that appears as "tag" in the QUERY_TAG of every statement."""
@@ -99,6 +101,21 @@ class SnowflakeSettings(Value):
         }
         super().__init__(**_with_names(config, given))
 
+    @field_validator(*_NAMES, mode="before")
+    @classmethod
+    def _drop_empty(cls, name: Any) -> Any:
+        return None if name == "" else name  # what a variable that is set to nothing reads as
+
+    @field_validator(*_NAMES)
+    @classmethod
+    def _check_name(cls, name: str | None, info: Any) -> str | None:
+        if name is None:
+            return None
+        snowflake_account.check_plain(info.field_name, name)
+        if info.field_name == "account":
+            snowflake_account.check_account(name)
+        return snowflake_account.host_of(name) if info.field_name == "host" else name
+
     @field_validator("password_variable", "oauth_token_variable", "private_key_passphrase_variable")
     @classmethod
     def _check_variable(cls, name: str | None, info: Any) -> str | None:
@@ -113,12 +130,14 @@ class SnowflakeSettings(Value):
             return read_at
         try:
             moment = datetime.fromisoformat(str(read_at))
-        except ValueError:
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            moment.astimezone(UTC)  # beyond the years 1 to 9999 in UTC, it is none
+        except (ValueError, OverflowError):
             raise ValidationError(
                 'read_at must be "start", None or a moment such as 2026-01-31T12:00:00+00:00, not '
                 f"{read_at!r:.100}."
             ) from None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+        return moment.isoformat()
 
     @model_validator(mode="after")
     def _check_sign_in(self) -> Self:

@@ -183,12 +183,49 @@ def test_the_token_file_of_a_container_is_the_default(
         ({**WHO, "password": CANARY, "login_timeout_s": 0}, "login_timeout_s"),
         ({**WHO, "password": CANARY, "read_at": "noon"}, 'must be "start", None or a moment'),
         ({"connection_name": "work", "password": CANARY}, "Leave one of them out"),
+        ({"connection_name": ""}, "account and user and password are missing"),
+        ({"connection_name": "wo\nrk"}, r"control character in it: 'wo\\nrk'"),
+        ({**WHO, "password": CANARY, "user": "a\x1b[31m"}, "user has a control character"),
+        ({**WHO, "password": CANARY, "account": "my acme"}, "such as MYORG-MYACCOUNT, not 'my"),
+        ({**WHO, "password": CANARY, "account": "elsewhere.example/?"}, "account must be an ident"),
+        ({**WHO, "password": CANARY, "account": f"u:{CANARY}@acme"}, "account must be an ident"),
+        (
+            {**WHO, "password": CANARY, "account": "Acme-1.snowflakecomputing.com"},
+            "give the identifier alone: account='acme-1'",
+        ),
+        (
+            {**WHO, "password": CANARY, "account": "https://x1.eu-1.snowflakecomputing.com/app"},
+            "give the identifier alone: account='x1.eu-1'",
+        ),
+        ({**WHO, "password": CANARY, "host": "https://acme"}, "host must be the name of a mach"),
+        ({**WHO, "password": CANARY, "host": "acme.example:443"}, "goes into port"),
+        ({**WHO, "password": CANARY, "host": f"u:{CANARY}@acme"}, "host must be the name"),
+        ({**WHO, "password": CANARY, "login_timeout_s": 10**12}, "login_timeout_s"),
+        ({**WHO, "password": CANARY, "network_timeout_s": 10**12}, "network_timeout_s"),
+        ({**WHO, "password": CANARY, "statement_timeout_s": 604_801}, "statement_timeout_s"),
+        (
+            {**WHO, "password": CANARY, "read_at": "9999-12-31T23:59:59-23:00"},
+            'must be "start", None or a moment',
+        ),
     ],
 )
 def test_what_is_wrong_is_said_and_no_secret_with_it(config: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said) as caught:
         SnowflakeConnector(**config)
     assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_address_with_colons_goes_in_brackets(host: str) -> None:
+    made = SnowflakeConnector(**WHO, password=CANARY, host=host)
+    assert made.host == "[::1]"
+    assert SnowflakeConnector.from_json(made.to_json()) == made
+
+
+def test_an_empty_name_is_none() -> None:
+    empty = {"role": "", "warehouse": "", "host": "", "connection_name": ""}
+    made = SnowflakeConnector(account="acme", user="ann", password=CANARY, **empty)
+    assert made == SnowflakeConnector(account="acme", user="ann", password=CANARY)
 
 
 def test_an_unknown_keyword_names_the_nearest() -> None:

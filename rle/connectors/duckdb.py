@@ -12,18 +12,18 @@ import pyarrow as pa
 from pydantic import BeforeValidator, Field
 
 from rle.connectors import duckdb_sql as sql
-from rle.connectors.arrow import project, spread, take_runs
+from rle.connectors.arrow import project
 from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector, NewTable
-from rle.connectors.duckdb_file import check_file, open_file
+from rle.connectors.duckdb_file import check_file, in_words, open_file
 from rle.connectors.duckdb_keys import declared_keys
+from rle.connectors.keys import TableKeys
 from rle.connectors.names import join, parse
 from rle.connectors.staging import pour
-from rle.errors import UnknownNameError
+from rle.connectors.survey import Closed, Surveyed
+from rle.errors import RLEError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
-
-    from rle.connectors.keys import TableKeys
 
 
 def _absolute(path: Any) -> Any:
@@ -85,14 +85,7 @@ class DuckDBConnector(Connector, CanWrite):
         """Return rows spread evenly over the source; see `Connector.sample`."""
         with self._find(source) as (con, relation):
             schema = project(relation.schema, columns, source=source)
-            num_rows = sql.count_rows(con, relation)
-            if relation.has_row_ids and num_rows > max_rows:
-                runs = spread(sql.end_row_id(con, relation), max_rows)
-                batches = list(sql.select_rows(con, relation, schema, runs))
-            else:
-                rows = sql.select_rows(con, relation, schema)
-                batches = list(take_runs(rows, spread(num_rows, max_rows)))
-        return pa.Table.from_batches(batches, schema=schema)
+            return sql.sample_rows(con, relation, schema, max_rows)
 
     def chunks(
         self, source: str, *, columns: Sequence[str], max_rows: int = CHUNK_ROWS
@@ -133,7 +126,31 @@ class DuckDBConnector(Connector, CanWrite):
         """Return the keys that are declared for a table; see `Connector.table_keys`."""
         schema, table = self._own_part(source)
         with self._find(source) as (con, _):
-            return declared_keys(con, schema, table, name=lambda s, t: join(self.stem, s, t))
+            keys = declared_keys(con, schema, name=lambda s, t: join(self.stem, s, t))
+            return keys.get(table.casefold(), TableKeys())
+
+    def survey(self, sources: Sequence[str], *, max_rows: int) -> Iterator[Surveyed | Closed]:
+        """Open the file once for all of them; see `Connector.survey`."""
+        with self._open() as con:
+            found = {(s.casefold(), t.casefold()): (s, t, k) for s, t, k in sql.list_tables(con)}
+            keys = {
+                schema: declared_keys(con, schema, name=lambda s, t: join(self.stem, s, t))
+                for schema in {schema for schema, _, _ in found.values()}
+            }
+            for source in sources:
+                try:
+                    schema, table = self._own_part(source)
+                    there = found.get((schema.casefold(), table.casefold()))
+                    if there is None:
+                        raise UnknownNameError("table or view", source, self._full_names(con))
+                    with in_words(self.database):
+                        relation = sql.describe(con, *there)
+                        sample = sql.sample_rows(con, relation, relation.schema, max_rows)
+                except RLEError as error:
+                    yield Closed(source, error)
+                else:
+                    own = keys[there[0]].get(table.casefold(), TableKeys())
+                    yield Surveyed(source, sample, own)
 
     def check_access(self) -> tuple[str, ...]:
         """Check that the file can be opened and read; see `Connector.check_access`."""

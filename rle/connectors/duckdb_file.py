@@ -38,12 +38,20 @@ def open_file(path: str, *, write: bool, timeout_s: float) -> Iterator[duckdb.Du
     """
     connection = _connect(path, write=write, timeout_s=timeout_s)
     try:
-        connection.execute("SET TimeZone = 'UTC'").fetchall()
-        yield connection
-    except duckdb.Error as error:
-        raise _in_words(f"DuckDB could not work on {path}", error) from error
+        with in_words(path):
+            connection.execute("SET TimeZone = 'UTC'").fetchall()
+            yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def in_words(path: str) -> Iterator[None]:
+    """Raise errors of DuckDB as ours; for what is done with an open file."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise _in_words(f"DuckDB could not work on {path}", error) from error
 
 
 def select_list(columns: Sequence[str]) -> str:

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     import duckdb
 
 _CONSTRAINTS = """
-    SELECT constraint_type, constraint_column_names, referenced_table, referenced_column_names
+    SELECT table_name, constraint_type, constraint_column_names, referenced_table,
+        referenced_column_names
     FROM duckdb_constraints()
-    WHERE database_name = current_database()
-        AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)
-    ORDER BY constraint_index
+    WHERE database_name = current_database() AND lower(schema_name) = lower(?)
+        AND constraint_type IN ('PRIMARY KEY', 'UNIQUE', 'FOREIGN KEY')
+    ORDER BY table_name, constraint_index
 """
 _COLUMNS = """
     SELECT schema_name, table_name, column_name FROM duckdb_columns()
@@ -25,14 +26,13 @@ _COLUMNS = """
 
 
 def declared_keys(
-    con: duckdb.DuckDBPyConnection, schema: str, table: str, *, name: Callable[[str, str], str]
-) -> TableKeys:
-    """Return the keys of a table; none for a view.
+    con: duckdb.DuckDBPyConnection, schema: str, *, name: Callable[[str, str], str]
+) -> dict[str, TableKeys]:
+    """Return the keys of the tables of a schema, by casefolded name; no table without a key.
 
     Args:
         con: Connection.
-        schema: Schema of the table, in any case.
-        table: The table, in any case.
+        schema: The schema, in any case.
         name: Makes a full name of the names of a schema and a table.
     """
     # A constraint keeps names as its author typed them, in any case.
@@ -46,16 +46,23 @@ def declared_keys(
     def spelt(owner: str, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(columns[owner.casefold(), column.casefold()] for column in names)
 
-    primary: tuple[str, ...] | None = None
-    unique: list[tuple[str, ...]] = []
-    foreign: list[DeclaredLink] = []
-    for kind, own, target, keys in con.execute(_CONSTRAINTS, [schema, table]).fetchall():
+    primary: dict[str, tuple[str, ...]] = {}
+    unique: dict[str, list[tuple[str, ...]]] = {}
+    foreign: dict[str, list[DeclaredLink]] = {}
+    for table, kind, own, target, keys in con.execute(_CONSTRAINTS, [schema]).fetchall():
+        owner = table.casefold()
         if kind == "PRIMARY KEY":
-            primary = spelt(table, own)
+            primary[owner] = spelt(table, own)
         elif kind == "UNIQUE":
-            unique.append(spelt(table, own))
-        elif kind == "FOREIGN KEY":
+            unique.setdefault(owner, []).append(spelt(table, own))
+        else:
             # DuckDB links tables of one schema only.
             source = name(schema, tables[target.casefold()])
-            foreign.append(DeclaredLink(spelt(table, own), source, spelt(target, keys)))
-    return TableKeys(primary, tuple(unique), tuple(foreign))
+            link = DeclaredLink(spelt(table, own), source, spelt(target, keys))
+            foreign.setdefault(owner, []).append(link)
+    return {
+        owner: TableKeys(
+            primary.get(owner), tuple(unique.get(owner, ())), tuple(foreign.get(owner, ()))
+        )
+        for owner in {*primary, *unique, *foreign}
+    }

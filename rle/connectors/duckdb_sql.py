@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 
-from rle.connectors.arrow import plain_batches, plain_schema
+from rle.connectors.arrow import plain_batches, plain_schema, spread, take_runs
 from rle.connectors.duckdb_file import BATCH_ROWS, select_list
 from rle.connectors.names import quote
 from rle.connectors.swap import taken
@@ -17,8 +18,6 @@ from rle.errors import OutputExistsError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import pyarrow as pa
 
 _TABLES = """
     SELECT schema_name, table_name, true FROM duckdb_tables()
@@ -49,10 +48,12 @@ def list_tables(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, bool]]:
 def find_table(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> Relation | None:
     """Return the table or view of this name in any case, None where there is none."""
     found = _find(con, schema, table)
-    if found is None:
-        return None
-    found_schema, found_table, is_table = found
-    sql = full_name(con, found_schema, found_table)
+    return None if found is None else describe(con, *found)
+
+
+def describe(con: duckdb.DuckDBPyConnection, schema: str, table: str, is_table: bool) -> Relation:
+    """Return what `list_tables` has found, with its columns."""
+    sql = full_name(con, schema, table)
     described = con.sql(f"SELECT * FROM {sql} LIMIT 0").to_arrow_table()  # noqa: S608
     # A column called rowid would hide the row numbers.
     hidden = any(name.casefold() == "rowid" for name in described.schema.names)
@@ -98,6 +99,20 @@ def select_rows(
     where = f" WHERE {ranges}" if ranges else ""
     query = f"SELECT {select_list(schema.names)} FROM {relation.sql}{where}"  # noqa: S608
     yield from plain_batches(con.sql(query).to_arrow_reader(BATCH_ROWS), schema)
+
+
+def sample_rows(
+    con: duckdb.DuckDBPyConnection, relation: Relation, schema: pa.Schema, max_rows: int
+) -> pa.Table:
+    """Return the columns of `schema` of rows spread evenly over a table or view."""
+    num_rows = count_rows(con, relation)
+    if relation.has_row_ids and num_rows > max_rows:
+        batches = list(
+            select_rows(con, relation, schema, spread(end_row_id(con, relation), max_rows))
+        )
+    else:
+        batches = list(take_runs(select_rows(con, relation, schema), spread(num_rows, max_rows)))
+    return pa.Table.from_batches(batches, schema=schema)
 
 
 def check_free(

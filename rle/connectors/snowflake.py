@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from rle.connectors.keys import TableKeys
+    from rle.connectors.survey import Closed, Surveyed
 
 
 class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
@@ -85,6 +86,12 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
         from rle.connectors import snowflake_keys as keys
 
         return keys.table_keys(self, source)
+
+    def survey(self, sources: Sequence[str], *, max_rows: int) -> Iterator[Surveyed | Closed]:
+        """Ask for keys by schema and for samples in parallel; see `Connector.survey`."""
+        from rle.connectors import snowflake_survey as surveys
+
+        return surveys.survey(self, sources, max_rows=max_rows)
 
     def probe(self, source: str) -> None:
         """Check that a source can be selected from, at no cost; see `Connector.probe`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,15 +19,26 @@ if TYPE_CHECKING:
     from rle.connectors.snowflake_session import Session
 
 MAX_SOURCES = 10_000
-"""Names that `sources` returns at most: what one SHOW returns."""
+"""Names that `sources` returns at most: what one SHOW returns. `sources_in` returns all."""
+
+_log = logging.getLogger(__name__)
 
 _OF_THE_SYSTEM = frozenset({"SNOWFLAKE", "SNOWFLAKE_SAMPLE_DATA"})
 
 
 def sources(connector: SnowflakeConnector) -> list[str]:
-    """Return the full names of tables and views that the role can see, sorted."""
+    """Return the full names of tables and views that the role can see, sorted.
+
+    Of an account with more than `MAX_SOURCES`, some are left out: it is logged.
+    """
     with session(connector, doing="listing tables") as opened:
         rows = opened.rows(f"SHOW OBJECTS IN ACCOUNT LIMIT {MAX_SOURCES}")
+    if len(rows) >= MAX_SOURCES:
+        _log.warning(
+            "The account has more than %s tables, and Snowflake lists no more at once: some are "
+            "left out. `sources_in` lists those of one schema.",
+            f"{MAX_SOURCES:,}",
+        )
     return sorted(set(_full_names(rows)))
 
 
@@ -44,21 +56,32 @@ def sources_in(connector: SnowflakeConnector, schema: str) -> list[str]:
     name = names.write(parts)
     sql = ".".join(map(quote, parts))
     with session(connector, doing=f"listing the tables of {name}") as opened:
-        rows = opened.rows(f"SHOW OBJECTS IN SCHEMA {sql} LIMIT {MAX_SOURCES}")
+        rows = _all_objects(opened, sql)
         if not rows:
             shown = opened.rows(f"SHOW SCHEMAS IN DATABASE {quote(parts[0])}")
             known = [names.write((parts[0], row["name"])) for row in shown]
             raise UnknownNameError("schema with tables", name, [k for k in known if k != name])
-    if len(rows) >= MAX_SOURCES:
-        raise ValidationError(f"{name} has more than {MAX_SOURCES:,} tables; name those you need.")
     return sorted(set(_full_names(rows)))
+
+
+def _all_objects(opened: Session, schema: str) -> list[dict[str, Any]]:
+    """Return what SHOW says of all objects of a schema, page by page, in the order of names."""
+    rows: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        page = opened.rows(f"SHOW OBJECTS IN SCHEMA {schema} LIMIT {MAX_SOURCES}{after}")
+        last = rows[-1]["name"] if rows else None
+        rows += page
+        if len(page) < MAX_SOURCES or page[-1]["name"] == last:
+            return rows
+        text = page[-1]["name"].replace("\\", "\\\\").replace("'", "\\'")
+        after = f" FROM '{text}'"
 
 
 def _full_names(rows: list[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         database, schema = str(row.get("database_name")), str(row.get("schema_name"))
-        is_own = database not in _OF_THE_SYSTEM and schema != "INFORMATION_SCHEMA"
-        if is_own and row.get("kind") in ("TABLE", "VIEW", "MATERIALIZED VIEW", "DYNAMIC TABLE"):
+        if database not in _OF_THE_SYSTEM and schema != "INFORMATION_SCHEMA":
             yield str(names.TableName(database, schema, row["name"]))
 
 
@@ -83,7 +106,11 @@ def probe(connector: SnowflakeConnector, name: TableName) -> None:
 
 
 def check_access(connector: SnowflakeConnector) -> tuple[str, ...]:
-    """Sign in, and see that the warehouse is there; see `Connector.check_access`."""
+    """Sign in, and see that the warehouse is there; see `Connector.check_access`.
+
+    What a job reads and writes is not known yet, so no grant on it is looked at: each submission
+    tries its tables (`probe_tables`) and its output (`can_create`) before anything is sent.
+    """
     with session(connector, doing="signing in") as opened:
         opened.execute("SELECT 1")
         warehouse = opened.current_warehouse

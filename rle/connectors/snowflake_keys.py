@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rle.connectors import snowflake_names as names
 from rle.connectors.keys import DeclaredLink, TableKeys
+from rle.connectors.names import quote
 from rle.connectors.snowflake_names import TableName
 from rle.connectors.snowflake_session import session
 from rle.errors import PermissionError, UnknownNameError
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from rle.connectors.snowflake import SnowflakeConnector
 
 Rows = list[dict[str, Any]]
+
+MAX_SHOWN = 10_000
+"""Rows that SHOW returns at most."""
 
 _PARENT = ("pk_database_name", "pk_schema_name", "pk_table_name")
 
@@ -36,6 +40,37 @@ def table_keys(connector: SnowflakeConnector, source: str) -> TableKeys:
             opened.execute(f"DESCRIBE TABLE {name.sql}")  # says so where there is nothing at all
             return TableKeys()  # a view
     return read_keys(primary, unique, imported)
+
+
+def schema_keys(
+    connector: SnowflakeConnector, database: str, schema: str
+) -> dict[TableName, TableKeys] | None:
+    """Return the keys of all tables of a schema, by three statements that need no warehouse.
+
+    Args:
+        connector: The account.
+        database: Exact name of the database.
+        schema: Exact name of the schema.
+
+    Returns:
+        Keys by table, without the tables that have none; None where there are more than Snowflake
+        tells at a time, so that each table is to be asked for by itself.
+    """
+    where = f"{quote(database)}.{quote(schema)}"
+    shown = names.write((database, schema))
+    with session(connector, doing=f"reading the keys of {shown}") as opened:
+        found = [
+            opened.rows(f"SHOW {kind} KEYS IN SCHEMA {where}")
+            for kind in ("PRIMARY", "UNIQUE", "IMPORTED")
+        ]
+    if any(len(rows) >= MAX_SHOWN for rows in found):
+        return None
+    by_table: dict[TableName, tuple[Rows, Rows, Rows]] = {}
+    for place, (rows, prefix) in enumerate(zip(found, ("", "", "fk_"), strict=True)):
+        for row in rows:
+            parts = (row[f"{prefix}{part}_name"] for part in ("database", "schema", "table"))
+            by_table.setdefault(TableName(*parts), ([], [], []))[place].append(row)
+    return {name: read_keys(*rows) for name, rows in by_table.items()}
 
 
 def read_keys(primary: Rows, unique: Rows, imported: Rows) -> TableKeys:

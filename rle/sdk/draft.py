@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rle.connectors.names import parse
 from rle.errors import UnknownNameError, ValidationError
+from rle.runs.progress import ProgressDisplay
+from rle.runs.stage import StageProgress
 from rle.spec.discover import Note, discover, time_candidates
 from rle.spec.show import say
 from rle.spec.suggest import SuggestedKey, Suggestion, suggest
 from rle.spec.table import ForeignKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rle.connectors.base import Connector
     from rle.sdk.dataset import Dataset
     from rle.spec.gnn_table import GNNTable
     from rle.spec.task_handle import LinkTask, NodeTask
+
+MANY_TABLES = 20
+"""From so many tables on, there is a progress bar."""
 
 
 class SchemaDraft:
@@ -237,6 +243,14 @@ class SchemaDraft:
             )
 
 
+@contextmanager
+def progress_of_tables() -> Iterator[Callable[[int, int], None]]:
+    """Give what is to be told how many tables were looked at; shows it where they are many."""
+    with ProgressDisplay() as display:
+        progress = StageProgress("look at tables", display)
+        yield lambda done, of: progress(done, of) if of >= MANY_TABLES else None
+
+
 def draft_schema(
     connector: Connector,
     schema: str,
@@ -246,10 +260,11 @@ def draft_schema(
     look_for_links: bool = True,
 ) -> SchemaDraft:
     """Draft the tables of a schema; see `Dataset.from_schema`."""
-    found = discover(connector, schema, exclude=exclude)
+    with progress_of_tables() as on_table:
+        found = discover(connector, schema, exclude=exclude, on_table=on_table)
     suggestions: list[Suggestion] = []
     if look_for_links:
-        suggestions, notes = suggest(connector, found.tables)
+        suggestions, notes = suggest(connector, found.tables, found.samples)
         found.notes.extend(notes)
     draft = SchemaDraft(connector, schema, found.tables, notes=found.notes, suggestions=suggestions)
     draft.set_time_columns(time_columns or {})

@@ -9,14 +9,19 @@ import yaml
 from pydantic import Field
 
 from rle.connectors.registry import AnyConnector
+from rle.connectors.survey import Closed
 from rle.errors import OutputExistsError, StorageError, ValidationError
-from rle.sdk.draft import SchemaDraft
+from rle.sdk.draft import SchemaDraft, progress_of_tables
 from rle.sdk.mapping_file import read_mapping
+from rle.spec.columns import Columns
 from rle.spec.gnn_table import GNNTable
+from rle.spec.infer import SAMPLE_ROWS
 from rle.spec.table import CandidateKey, ForeignKey
 from rle.values import ColumnDType, Value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rle.connectors.base import Connector
 
 SUFFIXES = (".yaml", ".yml")
@@ -60,7 +65,10 @@ def write_draft(draft: SchemaDraft, path: str | Path) -> Path:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise OutputExistsError(f"{path} exists already; nothing is overwritten.") from None
+        raise OutputExistsError(
+            f"{path} exists already, and somebody may have edited it; nothing is overwritten. "
+            "Save under another name, or delete the file first. Dataset.from_draft reads it."
+        ) from None
     except OSError as error:
         raise StorageError.of(error, doing=f"Writing {path}") from error
     return path
@@ -78,7 +86,8 @@ def read_draft(path: str | Path) -> SchemaDraft:
         draft = _Draft(**content)
     except ValidationError as error:
         raise ValidationError(f"{path} does not hold a valid draft: {error}") from None
-    tables = [_table(draft.connector, table) for table in draft.tables]
+    columns = _columns(draft.connector, draft.tables)
+    tables = [_table(draft.connector, table, columns[table.name]) for table in draft.tables]
     known = [table.name for table in draft.tables if table.always_known]
     return SchemaDraft(draft.connector, draft.schema_name, tables, always_known=known)
 
@@ -97,7 +106,24 @@ def _content(table: GNNTable, always_known: frozenset[str]) -> dict[str, object]
     return drafted.model_dump(mode="json")
 
 
-def _table(connector: Connector, drafted: _TableDraft) -> GNNTable:
+def _columns(connector: Connector, drafted: Sequence[_TableDraft]) -> dict[str, Columns]:
+    """Look at the sources of all tables; return their columns by the tables' names."""
+    names: dict[str, list[str]] = {}
+    for table in drafted:
+        names.setdefault(table.source, []).append(table.name)
+    found: dict[str, Columns] = {}
+    with progress_of_tables() as on_table:
+        surveyed = connector.survey(list(names), max_rows=SAMPLE_ROWS)
+        for done, item in enumerate(surveyed, 1):
+            if isinstance(item, Closed):
+                raise item.error
+            for name in names[item.source]:
+                found[name] = Columns(connector, item.source, table=name, sample=item.sample)
+            on_table(done, len(names))
+    return found
+
+
+def _table(connector: Connector, drafted: _TableDraft, columns: Columns) -> GNNTable:
     table = GNNTable(
         connector,
         drafted.name,
@@ -107,6 +133,7 @@ def _table(connector: Connector, drafted: _TableDraft) -> GNNTable:
         type=drafted.type,
         candidate_keys=drafted.candidate_keys,
         column_dtypes=drafted.columns,
+        columns=columns,
     )
     for column in table.columns:
         if column not in drafted.columns:

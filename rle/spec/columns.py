@@ -9,6 +9,8 @@ from rle.spec.infer import SAMPLE_ROWS, allowed_dtypes, infer_dtypes, key_dtype
 from rle.values import ColumnDType
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from rle.connectors.base import Connector
 
 
@@ -19,10 +21,14 @@ class Columns:
         connector: Where the source is.
         source: Its name there.
         table: Name of the owner, for messages.
+        sample: Rows of all columns, where they were read already.
     """
 
-    def __init__(self, connector: Connector, source: str, *, table: str) -> None:
-        sample = connector.sample(source, max_rows=SAMPLE_ROWS)
+    def __init__(
+        self, connector: Connector, source: str, *, table: str, sample: pa.Table | None = None
+    ) -> None:
+        if sample is None:
+            sample = connector.sample(source, max_rows=SAMPLE_ROWS)
         found = infer_dtypes(sample)
         self.source, self.table = source, table
         self.has_rows: bool = sample.num_rows > 0

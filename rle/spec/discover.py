@@ -13,19 +13,24 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from rle.connectors.names import parse, quote
-from rle.errors import RLEError, UnknownNameError, ValidationError
+from rle.connectors.survey import Closed
+from rle.errors import UnknownNameError, ValidationError
+from rle.spec.columns import Columns
 from rle.spec.gnn_table import GNNTable
-from rle.spec.infer import key_dtype
+from rle.spec.infer import SAMPLE_ROWS, key_dtype
 from rle.spec.table import NAME, CandidateKey, ForeignKey
 from rle.values import ColumnDType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
     from rle.connectors.base import Connector
     from rle.connectors.keys import DeclaredLink, TableKeys
+
+_KEY_DTYPES = (ColumnDType.integer_t, ColumnDType.text_t)
+"""What keys and links that nobody declared are looked for among."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Discovery:
 
     tables: list[GNNTable] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    samples: dict[str, pa.Table] = field(default_factory=dict)
+    """By table, up to `SAMPLE_ROWS` rows of the columns that could be keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +58,11 @@ class _Found:
 
     name: str
     source: str
-    schema: pa.Schema
+    columns: Columns
     keys: TableKeys
 
     def can_be_key(self, column: str) -> bool:
-        return key_dtype(self.schema.field(column).type) is not None
+        return key_dtype(self.columns.arrow[column]) is not None
 
     def single_keys(self) -> list[str]:
         """Columns that are a declared key by themselves and may be one; the primary key first."""
@@ -64,7 +71,13 @@ class _Found:
         return [column for column in dict.fromkeys(singles) if self.can_be_key(column)]
 
 
-def discover(connector: Connector, schema: str, *, exclude: Iterable[str] = ()) -> Discovery:
+def discover(
+    connector: Connector,
+    schema: str,
+    *,
+    exclude: Iterable[str] = (),
+    on_table: Callable[[int, int], None] = lambda done, of: None,
+) -> Discovery:
     """Draft a GNNTable per table and view of a schema. Reads metadata and small samples.
 
     Args:
@@ -72,6 +85,7 @@ def discover(connector: Connector, schema: str, *, exclude: Iterable[str] = ()) 
         schema: DB.SCHEMA.
         exclude: Names of tables to pass over, in any case; * and ? stand for other characters, and
             such a pattern may match nothing.
+        on_table: Told how many tables were looked at, of how many.
 
     Raises:
         UnknownNameError: There is no such schema, or `exclude` names what is not there.
@@ -79,7 +93,7 @@ def discover(connector: Connector, schema: str, *, exclude: Iterable[str] = ()) 
     """
     result = Discovery()
     sources = _without(connector.sources_in(schema), exclude)
-    found = _describe(connector, _names(sources), result.notes)
+    found = _describe(connector, _names(sources), result, on_table)
     linked = _linked_keys(found)
     for item in found.values():
         result.tables.append(_draft(connector, item, found, linked, result.notes))
@@ -137,20 +151,29 @@ def _names(sources: Sequence[str]) -> dict[str, str]:
 
 
 def _describe(
-    connector: Connector, names: Mapping[str, str], notes: list[Note]
+    connector: Connector,
+    names: Mapping[str, str],
+    result: Discovery,
+    on_table: Callable[[int, int], None],
 ) -> dict[str, _Found]:
     found: dict[str, _Found] = {}
-    refused: RLEError | None = None
-    for source, name in names.items():
-        try:
-            schema, keys = connector.arrow_schema(source), connector.table_keys(source)
-        except RLEError as error:  # a table closed to us, or a view over a table that is gone
-            refused = error
-            notes.append(Note(source, f"left out, for it cannot be read: {error}"))
+    closed: Closed | None = None
+    surveyed = connector.survey(list(names), max_rows=SAMPLE_ROWS)
+    for done, item in enumerate(surveyed, 1):
+        if isinstance(item, Closed):  # a table closed to us, or a view over a table that is gone
+            closed = item
+            why = f"left out, for it cannot be read: {item.error}"
+            result.notes.append(Note(item.source, why))
         else:
-            found[source] = _Found(name, source, schema, keys)
-    if refused is not None and not found:
-        raise refused
+            name = names[item.source]
+            columns = Columns(connector, item.source, table=name, sample=item.sample)
+            found[item.source] = _Found(name, item.source, columns, item.keys)
+            result.samples[name] = item.sample.select(
+                [c for c, of in columns.arrow.items() if key_dtype(of) in _KEY_DTYPES]
+            )
+        on_table(done, len(names))
+    if closed is not None and not found:
+        raise closed.error
     return found
 
 
@@ -187,6 +210,7 @@ def _draft(
         primary_key=primary,
         candidate_keys=[CandidateKey(column) for column in further],
         foreign_keys=list(links.values()),
+        columns=item.columns,
     )
     notes.extend(Note(item.name, text) for text in _about_keys(item, table))
     return table
@@ -201,7 +225,7 @@ def _about_keys(item: _Found, table: GNNTable) -> list[str]:
             "table's key is one column: nothing can link to its rows, and no task be about them"
         )
     elif primary and not item.can_be_key(primary[0]):
-        kind = item.schema.field(primary[0]).type
+        kind = item.columns.arrow[primary[0]]
         texts.append(f"its declared primary key {primary[0]} holds {kind}, which no key can be")
     unused = [
         c for c in item.single_keys() if c not in {k.column_name for k in table.candidate_keys}
@@ -227,7 +251,7 @@ def _cannot_link(item: _Found, link: DeclaredLink, found: Mapping[str, _Found]) 
     if link.keys[0] not in target.single_keys():
         return f"{link.keys[0]} is no key of {link.source}"
     if not item.can_be_key(link.columns[0]):
-        return f"{link.columns[0]} holds {item.schema.field(link.columns[0]).type}"
+        return f"{link.columns[0]} holds {item.columns.arrow[link.columns[0]]}"
     return None
 
 

@@ -45,6 +45,7 @@ class GNNTable:
         type: "node", or "edge" for a table of exactly two foreign keys whose rows are edges.
         candidate_keys: Further columns whose values are unique per row.
         column_dtypes: Dtypes that are not to be inferred, by column.
+        columns: The source's columns, where a sample was read already.
 
     Raises:
         UnknownNameError: A named column is not in the source; suggests the nearest.
@@ -64,13 +65,14 @@ class GNNTable:
         type: Literal["node", "edge"] = "node",
         candidate_keys: Iterable[CandidateKey] | None = None,
         column_dtypes: Mapping[str, ColumnDType | str] | None = None,
+        columns: Columns | None = None,
     ) -> None:
         check_name(name)
         if type not in ("node", "edge"):
             raise ValidationError(f"type of table {name!r} must be 'node' or 'edge', not {type!r}.")
         self.connector = connector
         self._name, self._source, self._type = name, source, type
-        self._columns = Columns(connector, source, table=name)
+        self._columns = columns or Columns(connector, source, table=name)
         self._candidate_keys: list[CandidateKey] = []
         self._foreign_keys: list[ForeignKey] = []
         self._time_column: str | None = None

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from rle.spec.discover import Note, link_to
 from rle.spec.infer import SAMPLE_ROWS, key_dtype
-from rle.values import ColumnDType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -102,14 +101,19 @@ class _Table:
 
 
 def suggest(
-    connector: Connector, tables: Sequence[GNNTable]
+    connector: Connector, tables: Sequence[GNNTable], samples: Mapping[str, pa.Table]
 ) -> tuple[list[Suggestion], list[Note]]:
     """Look for keys and links that were not declared; also return what looked like one and is none.
 
-    Costs a sample per table, and the key column of each table of at most `MAX_KEY_ROWS` rows that
-    something seems to link to.
+    Costs the key column of each table of at most `MAX_KEY_ROWS` rows that something seems to link
+    to, unless the sample is all of it.
+
+    Args:
+        connector: Where the tables are.
+        tables: As they were drafted.
+        samples: By table, see `Discovery.samples`.
     """
-    looked_at = [_look(connector, table) for table in tables]
+    looked_at = [_look(table, samples[table.name]) for table in tables]
     own_keys = [key for table in looked_at for key in _own_keys(table)]
     keys = {t.draft.name: {k.column_name for k in t.draft.candidate_keys} for t in looked_at}
     for key in own_keys:
@@ -128,13 +132,11 @@ def suggest(
     return [*own_keys, *links], notes
 
 
-def _look(connector: Connector, table: GNNTable) -> _Table:
+def _look(table: GNNTable, sample: pa.Table) -> _Table:
     names = list(table.columns)
-    schema = connector.arrow_schema(table.source)
-    able = [c for c in names if key_dtype(schema.field(c).type) not in (None, ColumnDType.float_t)]
-    rows = connector.sample(table.source, columns=able, max_rows=SAMPLE_ROWS)
-    first = names[0].split("_")[0] + "_" if "_" in names[0] else ""
+    first = names[0].split("_")[0] + "_" if names and "_" in names[0] else ""
     shared = len(names) > 1 and first and all(name.startswith(first) for name in names)
+    rows = sample.select([c for c in sample.column_names if c in table.columns])
     return _Table(table, rows, first if shared else "")
 
 
@@ -179,7 +181,8 @@ def _check(
     if not candidates:
         return
     name = target.draft.name
-    num_rows = connector.num_rows(target.draft.source)
+    is_whole = target.rows.num_rows < SAMPLE_ROWS
+    num_rows = target.rows.num_rows if is_whole else connector.num_rows(target.draft.source)
     if num_rows > MAX_KEY_ROWS:
         for found in candidates:
             text = (
@@ -187,7 +190,8 @@ def _check(
             )
             yield Note(found.table, f"{text} ({num_rows:,} rows): link it if it belongs there")
         return
-    missing = _num_missing(connector, target.draft.source, key, [c.values for c in candidates])
+    keys = iter([target.rows[key]]) if is_whole else _keys(connector, target.draft.source, key)
+    missing = _num_missing(keys, [c.values for c in candidates])
     for found, num in zip(candidates, missing, strict=True):
         if not num:
             yield SuggestedLink(found.table, found.column, name, key, len(found.values))
@@ -196,18 +200,23 @@ def _check(
             yield Note(found.table, f"{text} {len(found.values):,} sampled values")
 
 
+def _keys(connector: Connector, source: str, key: str) -> Iterator[pa.Array]:
+    for chunk in connector.chunks(source, columns=[key]):
+        for batch in connector.read(chunk):
+            yield batch.column(0)
+
+
 def _num_missing(
-    connector: Connector, source: str, key: str, wanted: Sequence[pa.Array]
+    keys: Iterator[pa.Array | pa.ChunkedArray], wanted: Sequence[pa.Array]
 ) -> list[int]:
     """Return how many values of each array are not among the keys. Stops when all are found."""
     # As text, for the same whole number may be an integer in one table and a decimal in the other.
     left = [values.cast(pa.string()) for values in wanted]
-    for chunk in connector.chunks(source, columns=[key]):
-        for batch in connector.read(chunk):
-            keys = batch.column(0).cast(pa.string())
-            left = [values.filter(pc.invert(pc.is_in(values, keys))) for values in left]
-            if not any(len(values) for values in left):
-                return [0] * len(left)
+    for part in keys:
+        known = part.cast(pa.string())
+        left = [values.filter(pc.invert(pc.is_in(values, known))) for values in left]
+        if not any(len(values) for values in left):
+            break
     return [len(values) for values in left]
 
 

@@ -17,6 +17,7 @@ import pytest
 from rle.connectors import duckdb_sql as sql
 from rle.connectors.base import Chunk, Connector, NewTable
 from rle.connectors.registry import AnyConnector
+from rle.connectors.survey import Closed, Surveyed
 from rle.errors import OutputExistsError, UnknownNameError, ValidationError
 from tests.connectors.warehouse import WAREHOUSES, every_type, failing, numbers, read_all
 
@@ -122,6 +123,23 @@ def test_a_column_called_rowid_is_only_a_column(warehouse: Warehouse) -> None:
     rows = pa.table({"rowid": [7, 7, 9], "id": [1, 2, 3]})
     source = warehouse.put("odd", rows)
     assert read_all(warehouse.connector(), source, ["rowid", "id"], 2).equals(rows)
+
+
+def test_a_survey_says_of_each_source_what_that_says_by_itself(warehouse: Warehouse) -> None:
+    tables = {"orders": numbers(451), 'we"ird': numbers(5), "empty": numbers(0)}
+    sources = [warehouse.put(name, rows) for name, rows in tables.items()]
+    connector = warehouse.connector()
+    gone = sources[0].replace("orders", "orderz")
+    *seen, closed = connector.survey([*sources, gone], max_rows=100)
+    assert [item.source for item in seen] == sources
+    for item in seen:
+        assert isinstance(item, Surveyed)
+        assert item.sample.equals(connector.sample(item.source, max_rows=100))
+        assert item.sample.schema == connector.arrow_schema(item.source)
+        assert item.keys == connector.table_keys(item.source)
+    assert isinstance(closed, Closed)
+    assert closed.source == gone
+    assert isinstance(closed.error, UnknownNameError)
 
 
 def test_missing_names_are_told_with_the_nearest(warehouse: Warehouse) -> None:

@@ -8,7 +8,7 @@ import rle
 from rle.connectors.keys import DeclaredLink, TableKeys
 from rle.connectors.snowflake import SnowflakeConnector
 from rle.connectors.snowflake_keys import read_keys
-from rle.errors import UnknownNameError
+from rle.errors import ConnectionError, UnknownNameError
 
 DATE = "2026-03-01 09:30:00.000 -0800"
 
@@ -161,3 +161,20 @@ def test_a_schema_of_an_account_is_drafted_as_one_of_a_file_is(account):
     found = {}
     exec(draft.to_code(), found)
     assert [repr(table) for table in found["tables"]] == [repr(table) for table in draft.tables]
+
+
+@pytest.mark.snowflake
+def test_a_draft_costs_three_statements_a_table_and_few_beside(account, snowflake_server):
+    before = {query["id"] for query in snowflake_server.queries()}
+    draft = rle.Dataset.from_schema(account, "shop.keys")
+    assert len(draft.tables) == 4
+    ran = [q["sql"] for q in snowflake_server.queries() if q["id"] not in before]
+    # Objects, three kinds of keys; of each table its columns, its size and a sample.
+    assert len(ran) == 4 + 3 * 4, ran
+
+
+@pytest.mark.snowflake
+def test_what_is_no_fault_of_a_table_ends_the_search_at_once(account, snowflake_server):
+    snowflake_server.add_warehouse("WH", is_suspended=True, quota_is_used=True)
+    with pytest.raises(ConnectionError, match="credits are used up"):
+        rle.Dataset.from_schema(account, "shop.keys")

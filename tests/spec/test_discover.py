@@ -111,7 +111,8 @@ UNDECLARED = """
 
 
 def look(connector, exclude=()):
-    return suggest(connector, discover(connector, "world.main", exclude=exclude).tables)
+    found = discover(connector, "world.main", exclude=exclude)
+    return suggest(connector, found.tables, found.samples)
 
 
 def test_names_and_values_together_suggest_keys_and_links(make):

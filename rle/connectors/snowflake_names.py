@@ -75,12 +75,15 @@ def write(parts: Sequence[str]) -> str:
     return ".".join(part if _UPPER.fullmatch(part) else quote(part) for part in parts)
 
 
+def fold(part: str) -> str:
+    """Return a part as Snowflake stores it: what is in double quotes as it is, else upper case."""
+    return part[1:-1].replace('""', '"') if part.startswith('"') else part.upper()
+
+
 def _fold(part: str, source: str) -> str:
-    if part.startswith('"'):
-        return part[1:-1].replace('""', '"')
-    if _PLAIN.fullmatch(part) is None:
+    if not part.startswith('"') and _PLAIN.fullmatch(part) is None:
         raise ValidationError(
             f"Table name {source!r} has the part {part!r}, which Snowflake takes in double quotes "
             f"only: write {quote(part)}. The form is DB.SCHEMA.TABLE, such as {EXAMPLE}."
         )
-    return part.upper()
+    return fold(part)

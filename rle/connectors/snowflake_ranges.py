@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rle.connectors.names import quote
+from rle.connectors.snowflake_names import fold
 from rle.errors import InternalError
 
 if TYPE_CHECKING:
@@ -74,11 +75,7 @@ def clustering_columns(cluster_by: str | None) -> list[str]:
     inside = re.fullmatch(r"\s*(?:LINEAR)?\s*\((.*)\)\s*", cluster_by or "", re.DOTALL)
     if inside is None:
         return []
-    columns = []
-    for part in re.findall(rf"(?:^|,)\s*({_IDENTIFIER})\s*(?=,|$)", inside[1]):
-        folded = part[1:-1].replace('""', '"') if part.startswith('"') else part.upper()
-        columns.append(folded)
-    return columns
+    return [fold(part) for part in re.findall(rf"(?:^|,)\s*({_IDENTIFIER})\s*(?=,|$)", inside[1])]
 
 
 def bounds_query(table: str, column: str) -> str:
@@ -89,10 +86,13 @@ def bounds_query(table: str, column: str) -> str:
         column: Name of the column.
     """
     name = quote(column)
+    # Names that no column has: a column called N would be taken for the position.
+    bound, position, total = '"rle: bound"', '"rle: position"', '"rle: total"'
     return (
-        f"SELECT {name} FROM (SELECT {name}, ROW_NUMBER() OVER (ORDER BY {name}) AS n, "  # noqa: S608
-        f"COUNT(*) OVER () AS total FROM {table} WHERE {name} IS NOT NULL) AS ordered "
-        "WHERE MOD(n, ?) = 0 AND n < total ORDER BY n"
+        f"SELECT {bound} FROM (SELECT {name} AS {bound}, "  # noqa: S608
+        f"ROW_NUMBER() OVER (ORDER BY {name}) AS {position}, COUNT(*) OVER () AS {total} "
+        f"FROM {table} WHERE {name} IS NOT NULL) AS ordered "
+        f"WHERE MOD({position}, ?) = 0 AND {position} < {total} ORDER BY {position}"
     )
 
 

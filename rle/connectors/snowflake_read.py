@@ -81,14 +81,14 @@ def sample(
         wanted = tables.with_lists(opened, table, wanted)
         total = tables.count_rows(opened, table)
         if total <= max_rows:
-            return _select(opened, table, wanted)
+            return _select(connector, opened, table, wanted)
         key = tables.primary_key(opened, table) or wanted.names or table.schema.names
         hashed = f"HASH({tables.hash_list(table, key)})"
         first = max(total // (_SAMPLE_SURPLUS * max(max_rows, 1)), 1)
         for modulus in sorted({1, first}, reverse=True):
             where = f" WHERE MOD(ABS({hashed}), {modulus:d}) = 0" if modulus > 1 else ""
             clauses = f"{where} ORDER BY {hashed} LIMIT {max_rows:d}"
-            found = _select(opened, table, wanted, clauses)
+            found = _select(connector, opened, table, wanted, clauses)
             # Few distinct keys may all miss the condition, or nearly all; then all rows are asked.
             if found.num_rows == max_rows:
                 break
@@ -140,7 +140,7 @@ def read(connector: SnowflakeConnector, chunk: Chunk) -> Iterator[pa.RecordBatch
     where, values = ranges.condition(token["range"]) if token["range"] else ("", [])
     with _asking(connector, chunk.source) as opened:
         sql = _select_from(wanted, from_) + where
-        yield from results.run(opened, sql, values, wanted, source=chunk.source)
+        yield from results.run(connector, opened, sql, values, wanted, source=chunk.source)
 
 
 def _parts(
@@ -219,7 +219,13 @@ def _select_from(wanted: pa.Schema, from_: str) -> str:
     return f"SELECT {columns} FROM {from_}"  # noqa: S608
 
 
-def _select(opened: Session, table: Table, wanted: pa.Schema, clauses: str = "") -> pa.Table:
+def _select(
+    connector: SnowflakeConnector,
+    opened: Session,
+    table: Table,
+    wanted: pa.Schema,
+    clauses: str = "",
+) -> pa.Table:
     sql = _select_from(wanted, table.sql) + clauses
-    rows = results.run(opened, sql, (), wanted, source=table.source)
+    rows = results.run(connector, opened, sql, (), wanted, source=table.source)
     return pa.Table.from_batches(rows, schema=wanted)

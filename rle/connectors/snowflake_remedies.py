@@ -6,16 +6,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rle.connectors.names import quote
+from rle.connectors import snowflake_names as names
 
 if TYPE_CHECKING:
     from rle.connectors.snowflake_names import TableName
 
 _PART = r'(?:"(?:[^"\n]|"")+"|[A-Za-z_][\w$]*)'
 _NAME = re.compile(rf"{_PART}(?:\.{_PART}){{0,2}}")
-_PLAIN = re.compile(r"[A-Z_][A-Z0-9_$]*")
 _UNKNOWN = ("<database>", "<schema>", "<table>")
-_DEPTH = {"DATABASE": 1, "SCHEMA": 2}
+_DEPTH = {"DATABASE": 1, "SCHEMA": 2, "TABLE": 3, "VIEW": 3}
+"""Parts of the full name of an object of a kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Where:
 
 def identifier(name: str) -> str:
     """Return a stored name as SQL takes it: plain where it can be, else in double quotes."""
-    return name if _PLAIN.fullmatch(name) else quote(name)
+    return names.write([name])
 
 
 def grant_privilege(found: re.Match[str], where: Where) -> str:
@@ -49,12 +49,12 @@ def grant_privilege(found: re.Match[str], where: Where) -> str:
             f"administrator (ACCOUNTADMIN) for it.{ask}"
         )
     name = found["name"] if _NAME.fullmatch(found["name"]) else "<name>"
-    parts = re.findall(_PART, name)
-    if where.table is not None and name != "<name>":
-        full = [identifier(part) for part in where.table][: _DEPTH.get(kind, 3)]
+    if where.table is not None and kind in _DEPTH and name != "<name>":
+        full = where.table[: _DEPTH[kind]]
         # What is said may be short: its last part tells whether it is the one that was asked for.
-        if parts and _stored(parts[-1]) == _stored(full[-1]):
-            name = ".".join(full)
+        last = re.findall(_PART, name)[-1]
+        if full[-1] in (last, names.fold(last)):
+            name = names.write(full)
     use = {"TABLE": "SELECT", "VIEW": "SELECT", "STAGE": "READ, WRITE"}.get(kind, "USAGE")
     also = f" GRANT CREATE TABLE ON SCHEMA {name} TO ROLE {role};" if kind == "SCHEMA" else ""
     return f"Ask an administrator to run: GRANT {use} ON {kind} {name} TO ROLE {role};{also}{ask}"
@@ -86,7 +86,3 @@ def grant_sight(found: re.Match[str], where: Where) -> str:
 def kind_of(found: re.Match[str]) -> str:
     """Return the kind of object that is meant, in capitals; OBJECT where it is not said."""
     return (found["kind"] or "OBJECT").upper()
-
-
-def _stored(part: str) -> str:
-    return part[1:-1].replace('""', '"') if part.startswith('"') else part.upper()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 import time
@@ -13,7 +14,7 @@ from rle.connectors.snowflake_session import session
 from rle.errors import ConnectionError, PermissionError, RLEError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
@@ -28,7 +29,6 @@ KNOWN_FOR_S = 3 * 3600.0
 """How long it remembers them, in seconds: the addresses of batches expire after six hours."""
 JSON_ROWS = 16_384
 """Rows of a result in JSON that become Arrow at a time."""
-
 
 _ADVICE = (
     "The rows are those of query {}, whose result Snowflake keeps for a day. It is not run again "
@@ -97,9 +97,15 @@ def read_batches(
 
 
 def run(
-    opened: Session, sql: str, values: Sequence[Any], schema: pa.Schema, *, source: str
+    connector: SnowflakeConnector,
+    opened: Session,
+    sql: str,
+    values: Sequence[Any],
+    schema: pa.Schema,
+    *,
+    source: str,
 ) -> Iterator[pa.RecordBatch]:
-    """Run a SELECT and yield its rows as `schema` has them, batch by batch.
+    """Run a SELECT and yield its rows as `schema` has them; batches as in `read_batches`.
 
     Raises:
         RLEError: Snowflake refused the query, in words.
@@ -107,14 +113,13 @@ def run(
         DataError: A value does not fit its type.
     """
     cursor = opened.execute(sql, values)
-    for position, batch in enumerate(cursor.get_result_batches() or []):
-        try:
-            found = list(rows_of(batch, schema, source))
-        except OSError as error:
-            if isinstance(error, RLEError):
-                raise
-            raise ConnectionError(_failed(position, source, error)) from None
-        yield from found
+    batches = list(cursor.get_result_batches() or [])
+    remember(connector, cursor.sfqid, batches)
+    try:
+        positions = range(len(batches))
+        yield from read_batches(connector, cursor.sfqid, positions, schema, source=source)
+    finally:
+        _forget(connector, cursor.sfqid)
 
 
 def _fetch(
@@ -185,18 +190,11 @@ def rows_of(batch: Any, schema: pa.Schema, source: str) -> Iterator[pa.RecordBat
 
 
 def _as_arrow(batch: Any) -> pa.Table | None:
-    # Microseconds, so that the year 9999 is what it is; digits of a NUMBER are kept either by this
+    # Microseconds, so that the year 9999 is what it is; digits of a NUMBER are kept either by an
     # argument (driver 5) or by the connection's own setting (driver 4).
-    options: dict[str, bool] = {"force_microsecond_precision": True}
-    if "number_to_decimal" in _arguments(batch.to_arrow):
-        options["number_to_decimal"] = True
-    known = _arguments(batch.to_arrow)
-    return batch.to_arrow(**{name: value for name, value in options.items() if name in known})
-
-
-def _arguments(function: Callable[..., Any]) -> tuple[str, ...]:
-    code = function.__code__
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    known = inspect.signature(batch.to_arrow).parameters
+    wanted = ("force_microsecond_precision", "number_to_decimal")
+    return batch.to_arrow(**{name: True for name in wanted if name in known})
 
 
 def _rows_of_json(batch: Any, schema: pa.Schema, source: str) -> Iterator[pa.RecordBatch]:

@@ -120,20 +120,17 @@ class Session:
             stage: Its name, quoted, without the @; may be followed by a folder.
 
         Raises:
-            RLEError: It did not arrive.
+            ConnectionError: It did not arrive.
+            RLEError: Snowflake refused it, in words.
         """
         uri = str(file.absolute()).replace("\\", "\\\\").replace("'", "\\'")
         target = f"@{stage}".replace("\\", "\\\\").replace("'", "\\'")
         sql = f"PUT 'file://{uri}' '{target}' AUTO_COMPRESS = FALSE OVERWRITE = TRUE"
         for row in self.rows(sql):
             if row.get("status") not in ("UPLOADED", "SKIPPED"):
-                raise explain(
-                    ValidationError(
-                        f"{file.name} did not arrive in stage {stage}: {row.get('status')} "
-                        f"{row.get('message') or ''}".strip()
-                    ),
-                    doing=self._doing,
-                )
+                said = f"{row.get('status')} {row.get('message') or ''}".strip()
+                missed = OSError(f"{file.name} did not arrive in stage {stage}: {said}")
+                raise explain(missed, doing=self._doing, where=self.where)
 
     @contextmanager
     def in_words(self) -> Iterator[None]:
@@ -149,9 +146,11 @@ class Session:
         """Make good what can be, and say whether the statement is worth another try."""
         if attempt >= ATTEMPTS:
             return False
-        if self._link.known() is not connection:
-            return True  # it had expired, and another thread has put a new one in its place
+        is_read = sql.lstrip(" (\n").upper().startswith(_READS)
         found = find(text_of(error))
+        if self._link.known() is not connection:
+            # It had expired, and another thread has put a new one in its place, closing this one.
+            return is_read or (found is not None and found[0].is_expired)
         if found is None:
             return False
         failure, _ = found
@@ -159,8 +158,8 @@ class Session:
             # Refused at the door: the statement has not run, whatever it is.
             return attempt == 1 and self._link.renew(connection)
         if failure.name in _MAY_BE_SUSPENDED and attempt == 1:
-            return self._resume()
-        if not failure.is_passing or not sql.lstrip(" (\n").upper().startswith(_READS):
+            return self._resume(connection)
+        if not failure.is_passing or not is_read:
             return False
         pause = min(0.5 * 2**attempt, 8.0)
         if waited + pause > self._link.settings.network_timeout_s:
@@ -168,13 +167,15 @@ class Session:
         time.sleep(pause)
         return True
 
-    def _resume(self) -> bool:
-        name = self._link.settings.warehouse
-        if name is None:
-            return False
+    def _resume(self, connection: Any) -> bool:
+        """Wake the warehouse that was asked for, else the one in use: the user's default one."""
+        given = self._link.settings.warehouse
         try:
-            sql = f"ALTER WAREHOUSE {quote(warehouse_name(name))} RESUME IF SUSPENDED"
-            driver.execute(self._link.connection, sql, ())
+            name = connection.warehouse if given is None else warehouse_name(given)
+            if not name:
+                return False
+            sql = f"ALTER WAREHOUSE {quote(name)} RESUME IF SUSPENDED"
+            driver.execute(connection, sql, ())
         except ValidationError:  # the name can be none of Snowflake's
             return False
         except driver.errors():

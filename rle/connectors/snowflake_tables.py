@@ -11,7 +11,7 @@ from rle.connectors import snowflake_json, snowflake_types
 from rle.connectors import snowflake_names as names
 from rle.connectors.names import quote
 from rle.connectors.snowflake_moment import clause
-from rle.errors import NotSeenError, RLEError
+from rle.errors import ConnectionError, NotSeenError, RLEError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,9 +143,15 @@ def checksum(opened: Session, table: Table) -> str:
 
 
 def primary_key(opened: Session, table: Table) -> list[str]:
-    """Return the columns of the declared primary key, in order; none where there is none."""
+    """Return the columns of the declared primary key, in order; none where there is none.
+
+    Raises:
+        ConnectionError: Snowflake cannot be reached, so nobody knows.
+    """
     try:
         rows = opened.rows(f"SHOW PRIMARY KEYS IN TABLE {table.name.sql}")
+    except ConnectionError:
+        raise
     except RLEError:  # a view has none, and says so in words of its own
         return []
     ordered = sorted(rows, key=lambda row: int(row["key_sequence"]))
@@ -153,7 +159,7 @@ def primary_key(opened: Session, table: Table) -> list[str]:
 
 
 def cluster_by(opened: Session, table: Table) -> str | None:
-    """Return what SHOW TABLES says a table is clustered by."""
+    """Return what SHOW TABLES says a table is clustered by; None where it says nothing."""
     try:
         rows = opened.rows(f"SHOW TABLES IN SCHEMA {table.name.schema_sql}")
     except RLEError:

@@ -25,6 +25,7 @@ Times are kept to the microsecond, which holds the years 1 to 9999; nanoseconds 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 SEMI_STRUCTURED = frozenset({"ARRAY", "VARIANT"})
 """Types whose values must be looked at: they may hold lists of one kind."""
-
-UNHASHABLE = frozenset({"GEOGRAPHY", "GEOMETRY", "VECTOR"})
-"""Types that HASH() does not take."""
 
 _WHOLE = frozenset({"NUMBER", "DECIMAL", "NUMERIC", "FIXED"})
 _SIMPLE = {
@@ -250,7 +248,7 @@ def _misfit(values: Sequence[Any], field: pa.Field, source: str) -> str:
     where = f"Column {field.name!r} of {source}" if source else f"Column {field.name!r}"
     if pt.is_int64(field.type):
         for value in values:
-            if value is not None and not isinstance(value, str) and abs(value) >= 2**63:
+            if isinstance(value, int | Decimal) and not -(2**63) <= value < 2**63:
                 return (
                     f"{where} holds {value}, a number beyond 64 bits. Leave the column out, or "
                     "cast it in a view: to FLOAT to keep its size, to VARCHAR to keep its digits."

@@ -68,9 +68,14 @@ def test_clustering_columns_are_read_and_expressions_are_not(
     assert snowflake_ranges.clustering_columns(text) == columns
 
 
-def rows_by_range(values: list[Any], step: int, sql_type: str, type_name: str) -> list[list[int]]:
+def rows_by_range(
+    values: list[Any],
+    step: int,
+    sql_type: str,
+    type_name: str,
+    name: str = 'k"; DROP TABLE t; --',
+) -> list[list[int]]:
     """Row numbers that each range selects, by running its statements on DuckDB."""
-    name = 'k"; DROP TABLE t; --'
     column = quote(name)
     with duckdb.connect() as con:
         con.execute(f"CREATE TABLE t (row_number INT, {column} {sql_type})")
@@ -111,6 +116,12 @@ def test_times_and_texts_make_ranges_too(sql_type: str, type_name: str, value: A
     ranges = rows_by_range(values, 5, sql_type, type_name)
     assert len(ranges) == 5
     assert sorted(row for rows in ranges for row in rows) == list(range(24))
+
+
+@pytest.mark.parametrize("name", ["N", "TOTAL", "ORDERED", "BOUND"])
+def test_a_column_of_any_name_is_split_by_its_rows(name: str) -> None:
+    values = [1 + 3 * i for i in range(20)]
+    assert [len(rows) for rows in rows_by_range(values, 5, "INT", "NUMBER", name)] == [5] * 4
 
 
 def test_a_column_of_nulls_is_one_range() -> None:

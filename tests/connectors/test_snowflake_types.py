@@ -147,6 +147,8 @@ def test_a_document_of_16_mb_comes_through() -> None:
         (pa.int64(), pa.array([None, 10**20], pa.decimal128(38, 0)), r"1\d{20}, .*beyond 64 bits"),
         (pa.int64(), pa.array([10**20], pa.decimal128(38, 0)), "to VARCHAR to keep its digits"),
         (pa.int64(), pa.array(["7"]), "found to be int64, but holds '7'"),
+        (pa.int64(), pa.array([dt.date(2020, 1, 31)]), r"holds datetime\.date\(2020, 1, 31\)"),
+        (pa.int64(), pa.array([b"x"]), "but holds b'x'"),
         (pa.timestamp("us"), pa.array([7]), "but holds 7"),
         (pa.date32(), pa.array(["2020-01-01"]), "but holds '2020-01-01'"),
         (LISTS[pa.float64()], pa.array(['["a"]']), "not of one kind"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ import pytest
 from rle.connectors import snowflake_driver as driver
 from rle.connectors.snowflake import SnowflakeConnector
 from rle.connectors.snowflake_driver import generation
-from rle.connectors.snowflake_session import close_sessions, session
+from rle.connectors.snowflake_session import Session, close_sessions, session
 from rle.errors import ConnectionError, ValidationError
 from tests.snowflake.sign_in import PASSPHRASE, ask, by_password, make_key, place
 
@@ -201,6 +202,20 @@ def test_a_file_is_put_as_it_is(snowflake_server: FakeSnowflake, tmp_path: Path)
     assert int(row["size"]) == file.stat().st_size
 
 
+def test_a_file_that_does_not_arrive_is_told(
+    snowflake_server: FakeSnowflake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"status": "ERROR", "message": "403 of https://x/y?X-Amz-Signature=canary-5b"}
+    monkeypatch.setattr(Session, "rows", lambda *_: [answer])
+    (tmp_path / "a.bin").write_bytes(b"x")
+    with (
+        session(by_password(snowflake_server), doing="loading") as opened,
+        pytest.raises(ConnectionError, match=r"Loading failed\..*a\.bin did not arriv") as told,
+    ):
+        opened.put(tmp_path / "a.bin", "SHOP.PUBLIC.MINE")
+    assert "canary" not in str(told.value)
+
+
 def test_the_drivers_own_log_and_ours_are_clean(
     snowflake_server: FakeSnowflake, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -257,6 +272,28 @@ def test_an_expired_session_is_renewed_once_by_many_threads(
     with ThreadPoolExecutor(6) as pool:
         assert len(list(pool.map(lambda _: ask(connector), range(12)))) == 12
     assert num_sessions(snowflake_server) <= before + 1
+
+
+@pytest.mark.parametrize(("sql", "times"), [("SELECT 1", 2), ("COMMIT", 1)])
+def test_what_changes_something_is_not_sent_again_for_a_new_session(
+    snowflake_server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, sql: str, times: int
+) -> None:
+    sent: list[str] = []
+    real = driver.execute
+
+    def execute(connection: Any, statement: str, params: Any) -> Any:
+        sent.append(statement)
+        if len(sent) == 1:  # meanwhile another thread found that the session had expired
+            opened._link.renew(connection)
+            raise driver.load().errors.OperationalError(msg="Connection reset by peer")
+        return real(connection, statement, params)
+
+    with session(by_password(snowflake_server)) as opened:
+        assert opened.connection
+        monkeypatch.setattr(driver, "execute", execute)
+        with pytest.raises(ConnectionError) if times == 1 else contextlib.nullcontext():
+            opened.execute(sql)
+    assert sent == [sql] * times
 
 
 @pytest.mark.parametrize("by", ["variable", "file"])

@@ -116,6 +116,9 @@ class MissingModelError(RLEError):
 class ConnectionError(RLEError, builtins.ConnectionError):
     """A warehouse or a file cannot be reached. Never carries a secret."""
 
+    may_pass = True
+    """Whether the same may succeed a little later, with nobody having done anything about it."""
+
 
 class PermissionError(RLEError, builtins.PermissionError):
     """A source or an output place exists but is closed to this user."""

@@ -56,6 +56,11 @@ class Failure:
         """Whether signing in once more may do. Never after a password was refused."""
         return self.is_passing or self.name == "warehouse_unreachable"
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether all that was done in a session may be tried again later, in another one."""
+        return self.is_worth_a_login or self.is_expired
+
     def advise(self, found: re.Match[str], where: Where) -> str:
         """Return what to do about this one."""
         return self.advice if isinstance(self.advice, str) else self.advice(found, where)
@@ -72,7 +77,8 @@ def _status(statuses: str) -> str:
 
 
 _NO_WAREHOUSE = (
-    "Give the connector a warehouse that exists, and ask an administrator to run: GRANT USAGE, "
+    "Give the connector a warehouse that exists, and ask an administrator to run: GRANT USAGE ON "
+    "WAREHOUSE {warehouse} TO ROLE {role}; and, for one that does not resume by itself, GRANT "
     "OPERATE ON WAREHOUSE {warehouse} TO ROLE {role};"
 )
 

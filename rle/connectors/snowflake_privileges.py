@@ -149,27 +149,26 @@ def check_schema(opened: Session, name: TableName) -> None:
 def _unseen_place(
     what: str, part: str, seen: list[dict[str, Any]], opened: Session, name: TableName
 ) -> NotSeenError:
-    role = opened.where.role or '"<role>"'
-    needed = grants_for([], names.write((name.database, name.schema)), role)
+    held, place = held_by(opened), (name.database, name.schema)
+    needed = held.lacks_to_create(*place) if held else []
+    if not needed:
+        needed = grants_for([], names.write(place), opened.where.role or '"<role>"')
     # As they are to be written: a name in small letters is another one without its quotes.
     known = [names.write((str(row["name"]),)) for row in seen]
     return NotSeenError(f"{what} for {name} in Snowflake", part, known, _if_right(needed))
 
 
-def check_create(opened: Session, name: TableName, *, owner: str | None = None) -> None:
-    """Raise where the role may not create a table, as far as its grants tell.
+def check_create(held: Held, name: TableName, *, owner: str | None = None) -> None:
+    """Raise where a role may not create a table, as far as its grants tell.
 
     Args:
-        opened: The session that will write.
+        held: What the role holds that will write.
         name: The table.
         owner: Role that owns the table which has this name now and is to be replaced.
 
     Raises:
         PermissionError: The role may not create tables in the schema, or not replace this one.
     """
-    held = held_by(opened)
-    if held is None:
-        return
     schema = (name.database, name.schema)
     if not held.allows("CREATE TABLE", "SCHEMA", schema):
         raise PermissionError(
@@ -250,12 +249,15 @@ def check_tables(connector: SnowflakeConnector, sources: Iterable[str]) -> list[
         if not closed:
             return distinct
         held = held_by(opened)
-        known = _seen_beside(opened, names.read(closed[0])) if len(closed) == 1 else []
+        known = _seen_beside(opened, names.read(closed[0])) if len(closed) == 1 else {}
         role = opened.where.role or '"<role>"'
     needed: list[str] = []
     for source in closed:
-        lacking = held.lacks_to_read(names.read(source)) if held else []
-        needed += [s for s in lacking or grants_for([source], None, role) if s not in needed]
+        name = names.read(source)
+        views = [source] if known.get(str(name)) == "VIEW" else []
+        lacking = held.lacks_to_read(name, is_view=bool(views)) if held else []
+        lacking = lacking or grants_for([source], None, role, views=views)
+        needed += [statement for statement in lacking if statement not in needed]
     if len(closed) == 1 and str(names.read(closed[0])) in known:
         raise PermissionError(f"{closed[0]} is there, and {role} may not read it. {ask(needed)}")
     others = ", ".join(map(repr, closed[1:]))
@@ -270,7 +272,9 @@ def ask(statements: Sequence[str]) -> str:
 
 
 def _if_right(statements: Sequence[str]) -> str:
-    return f"Where the name is right, a grant is missing. {ask(statements)}"
+    is_of_table = any(" ON TABLE " in statement for statement in statements)
+    of_view = " (ON VIEW, where it is a view.)" if is_of_table else ""
+    return f"Where the name is right, a grant is missing. {ask(statements)}{of_view}"
 
 
 def _can_read(opened: Session, name: TableName) -> bool:
@@ -281,10 +285,10 @@ def _can_read(opened: Session, name: TableName) -> bool:
     return True
 
 
-def _seen_beside(opened: Session, name: TableName) -> list[str]:
-    """Return the names of the other tables of the schema, where it is seen."""
+def _seen_beside(opened: Session, name: TableName) -> dict[str, str]:
+    """Return the names of what is seen in the schema of a table, each with what it is."""
     try:
         rows = opened.rows(f"SHOW OBJECTS IN SCHEMA {name.schema_sql}")
     except PermissionError:
-        return []
-    return [str(names.TableName(name.database, name.schema, str(row["name"]))) for row in rows]
+        return {}
+    return {str(name._replace(table=str(row["name"]))): str(row.get("kind")) for row in rows}

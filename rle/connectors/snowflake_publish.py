@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rle.connectors.swap import taken
-from rle.errors import OutputExistsError, RLEError
+from rle.errors import ConnectionError, OutputExistsError, RLEError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rle.connectors.snowflake_names import TableName
     from rle.connectors.snowflake_session import Session
 
 log = logging.getLogger(__name__)
 
+PAUSES_S = (1.0, 4.0)
+"""Seconds before a name is changed again where the network failed."""
+ASIDE = "RLE_OLD"
+"""How the names of old tables begin while new ones take their place."""
 TABLE_KINDS = ("TABLE", "TRANSIENT")
 """What SHOW OBJECTS calls a table that can be renamed and dropped as one."""
 
@@ -28,8 +33,6 @@ class Draft:
 
     hidden: TableName
     final: TableName
-    name: str
-    """`final` as the user wrote it."""
 
 
 def look_up(session: Session, name: TableName) -> dict[str, Any] | None:
@@ -79,48 +82,72 @@ def publish(
             _rename(session, old, aside)
         for draft in drafts:
             undo.callback(_put_back, session, draft.final, draft.hidden)
-            _rename(session, draft.hidden, draft.final, wanted=draft.name)
+            _rename(session, draft.hidden, draft.final)
         undo.pop_all()
-    for _, aside in replacing:
-        drop(session, aside)
+    drop(session, [aside for _, aside in replacing])
 
 
-def drop(session: Session, table: TableName) -> None:
-    """Remove a table of ours; one that cannot be removed now is no failure, but is told."""
-    try:
-        session.execute(f"DROP TABLE IF EXISTS {table.sql}")
-    except RLEError as error:
-        log.warning("Table %s is left over and may be dropped: %s", table, error)
+def drop(session: Session, tables: Sequence[TableName]) -> None:
+    """Remove tables of ours; what cannot be removed now is no failure, but is told."""
+    for index, table in enumerate(tables):
+        try:
+            session.execute(f"DROP TABLE IF EXISTS {table.sql}")
+        except ConnectionError as error:  # the others would wait as long, and for nothing
+            left = ", ".join(map(str, tables[index:]))
+            log.warning("Left over, and may be dropped: %s: %s", left, error)
+            return
+        except RLEError as error:
+            log.warning("Left over, and may be dropped: %s: %s", table, error)
 
 
 def _put_back(session: Session, now: TableName, before: TableName) -> None:
     """Undo a renaming, if it took place: its old name is free then, and names were not reused."""
-    if is_there(session, now) and not is_there(session, before):
+    if not is_there(session, now):
+        return
+    if not is_there(session, before):
         _rename(session, now, before)
+    elif now.table.startswith(ASIDE):
+        log.warning("The old rows of %s are in %s: its name was taken meanwhile.", before, now)
 
 
-def _rename(session: Session, old: TableName, new: TableName, *, wanted: str = "") -> None:
+def _rename(session: Session, old: TableName, new: TableName) -> None:
+    def is_done() -> bool:
+        return not is_there(session, old) and is_there(session, new)
+
     try:
-        session.execute(f"ALTER TABLE {old.sql} RENAME TO {new.sql}")
-    except RLEError as error:
-        # What was done is looked up, so that a lost answer neither fails nor repeats a step.
-        is_done = not is_there(session, old)
-        if is_done and is_there(session, new):
-            return  # only the answer was lost
-        is_taken = isinstance(error, OutputExistsError) or (not is_done and is_there(session, new))
-        if wanted and is_taken:
-            raise OutputExistsError(taken(wanted)) from error
-        raise
+        _once(session, f"ALTER TABLE {old.sql} RENAME TO {new.sql}", is_done)
+    except OutputExistsError as error:
+        raise OutputExistsError(taken(new)) from error
 
 
 def _swap(session: Session, draft: Draft) -> None:
-    """Exchange two tables. Doing it twice would undo it, so a lost answer is looked up instead."""
-    new, old = _created_on(session, draft.hidden), _created_on(session, draft.final)
-    try:
-        session.execute(f"ALTER TABLE {draft.hidden.sql} SWAP WITH {draft.final.sql}")
-    except RLEError:
-        if new == old or _created_on(session, draft.final) != new:
-            raise
+    new = _created_on(session, draft.hidden)
+
+    def is_done() -> bool:
+        # Our own name tells: the other one may have been exchanged once more by somebody else.
+        found = _created_on(session, draft.hidden)
+        return found is not None and found != new
+
+    _once(session, f"ALTER TABLE {draft.hidden.sql} SWAP WITH {draft.final.sql}", is_done)
+
+
+def _once(session: Session, sql: str, is_done: Callable[[], bool]) -> None:
+    """Run a statement that must not take place twice.
+
+    Where it fails, what it did is looked up: its answer alone may be lost. Where it did nothing and
+    the network was to blame it is run again, for the rows are all in Snowflake by now.
+    """
+    for pause in (*PAUSES_S, None):
+        try:
+            session.execute(sql)
+        except RLEError as error:
+            if is_done():
+                return
+            if pause is None or not isinstance(error, ConnectionError):
+                raise
+            time.sleep(pause)
+        else:
+            return
 
 
 def _created_on(session: Session, name: TableName) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +12,8 @@ import pyarrow.parquet as pq
 from rle.connectors.arrow import plain_batches, plain_schema
 from rle.connectors.names import quote
 from rle.connectors.snowflake_columns import Column, columns_of
-from rle.errors import ConnectionError, StorageError
+from rle.connectors.snowflake_scratch import disk_error
+from rle.errors import ConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rle.connectors.base import NewTable
     from rle.connectors.snowflake_session import Session
+    from rle.errors import StorageError
 
 ROW_GROUP_ROWS = 131_072
 """Rows of a row group, unless its bytes are reached first."""
@@ -129,9 +130,13 @@ class _Pen:
             writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
             is_full = self.files[-1].stat().st_size >= FILE_BYTES
         except OSError as error:
-            raise _disk_error(error, self._table.name, self._folder) from error
+            raise self._disk_error(error) from error
         if is_full:
             self._end_file()
+
+    def _disk_error(self, error: OSError) -> StorageError:
+        where = self._folder.parent
+        return disk_error(error, doing=f"Gathering the rows of {self._table.name} in {where}")
 
     def _begin_file(self) -> pq.ParquetWriter:
         path = self._folder / f"{self._index}_{len(self.files):05d}.parquet"
@@ -146,17 +151,7 @@ class _Pen:
         try:
             writer.close()
         except OSError as error:
-            raise _disk_error(error, self._table.name, self._folder) from error
-
-
-def _disk_error(error: OSError, table: str, folder: Path) -> StorageError:
-    reason = error.strerror or str(error)
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    way_out = " Free some space, or set TMPDIR to a folder on a larger disk." if is_full else ""
-    return StorageError(
-        f"Gathering the rows of {table} in {folder.parent} failed: {reason}. No table was made and "
-        f"nothing half is kept.{way_out}"
-    )
+            raise self._disk_error(error) from error
 
 
 def file_names(columns: Sequence[Column]) -> list[str]:

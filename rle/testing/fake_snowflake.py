@@ -186,6 +186,10 @@ class FakeSnowflake:
         """Take a privilege, or ALL of them, on an object (TABLE, SCHEMA, ...) from a role."""
         self.tell("revoke", privilege=privilege, kind=kind, name=name, role=role)
 
+    def close_role(self, role: str) -> None:
+        """Take everything from a role, new objects too: it has what is granted from now on."""
+        self.tell("close_role", role=role)
+
     def fault(self, path: str, kind: str = "http", **told: Any) -> None:
         """Let requests to a path fail: http (times, status), cut, drop, slow (seconds), expired.
 

@@ -92,6 +92,8 @@ class Account:
     warehouses: dict[str, Warehouse] = field(default_factory=dict)
     revoked: set[tuple[str, str, str, str]] = field(default_factory=set)
     """Role (or *), privilege, kind and full name of what is missing."""
+    closed: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
+    """Roles that have nothing but this: privilege, kind and full name of what was granted."""
     allowed_addresses: list[str] | None = None
     """The network policy; None lets all in."""
     time_travels: bool = True
@@ -180,19 +182,32 @@ class Account:
 
     def has(self, role: str, privilege: str, kind: str, name: str) -> bool:
         """Say whether a role has a privilege on an object."""
-        role, privilege, kind = role.upper(), privilege.upper(), kind.upper()
+        privilege, kind = privilege.upper(), kind.upper()
+        if role in self.closed:
+            held = {what for what, *of in self.closed[role] if of == [kind, name]}
+            return bool(held) if privilege == "ALL" else bool(held & {privilege, "OWNERSHIP"})
         return not any(
             (who, what, kind, name) in self.revoked
-            for who in (role, "*")
+            for who in (role.upper(), "*")
             for what in (privilege, "ALL")
         )
 
     def revoke(self, role: str, privilege: str, kind: str, name: str) -> None:
         """Take a privilege (or ALL) on an object from a role (or all of them, `*`)."""
-        self.revoked.add((role.upper(), privilege.upper(), kind.upper(), name))
+        for holder in set(self.closed) if role == "*" else {role} & set(self.closed):
+            self.closed[holder] = {
+                held
+                for held in self.closed[holder]
+                if held[1:] != (kind.upper(), name) or privilege.upper() not in (held[0], "ALL")
+            }
+        if role not in self.closed:
+            self.revoked.add((role.upper(), privilege.upper(), kind.upper(), name))
 
     def grant(self, role: str, privilege: str, kind: str, name: str) -> None:
         """Give back what `revoke` took, be it by this name or with all others."""
+        if role in self.closed:
+            self.closed[role].add((privilege.upper(), kind.upper(), name))
+            return
         privileges = {privilege.upper(), "ALL"}
         taken = {
             entry
@@ -202,6 +217,25 @@ class Account:
             and entry[2:] == (kind.upper(), name)
         }
         self.revoked -= taken
+
+    def own(self, role: str, kind: str, name: str) -> None:
+        """Note that a role has made an object, on which nobody else holds anything yet."""
+        self.forget(kind, name)
+        if role in self.closed:
+            self.closed[role].add(("OWNERSHIP", kind, name))
+
+    def forget(self, kind: str, name: str) -> None:
+        """Note that an object is gone."""
+        for role, held in self.closed.items():
+            self.closed[role] = {one for one in held if one[1:] != (kind, name)}
+
+    def exchange(self, kind: str, one: str, two: str) -> None:
+        """Let what was granted on each of two objects hold for the other: their names changed."""
+        names = {one: two, two: one}
+        for role, held in self.closed.items():
+            self.closed[role] = {
+                (what, of, names.get(name, name) if of == kind else name) for what, of, name in held
+            }
 
 
 def _check_state(user: User) -> None:

@@ -11,8 +11,10 @@ from fakesnow.dialect import parse_one
 from snowflake.connector.errors import Error as DriverError
 from snowflake_accounts import SnowflakeError
 from snowflake_catalog import Column, Foreign, Name, Table, shown, taken
+from snowflake_declared import declared_columns, folded
+from snowflake_duckdb import run_duckdb, translate
+from snowflake_resolve import resolve
 from snowflake_session import Answer, Session, done
-from snowflake_sql import declared_columns, folded, resolve, run_duckdb, translate
 from snowflake_types import from_duckdb, parse_type
 from sqlglot import exp
 
@@ -73,6 +75,7 @@ def _create_in(session: Session, expression: exp.Create, kind: str, name: Name) 
         for column, of, *_ in session.con.fetchall()
     }
     catalog.tables[name] = table
+    session.account.own(session.role, kind, str(name))
     return done(f"{kind.title()} {shown(name.table)} successfully created.")
 
 

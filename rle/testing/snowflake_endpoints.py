@@ -125,6 +125,9 @@ class Endpoints:
 
         def go() -> dict[str, Any] | Response:
             session = server.find_session(_token(request))
+            if (known := server.known.get(request_id)) is not None:
+                known.ended.wait(_POLL_S)
+                return self._outcome(known, base, told)
             query = server.start(session, told, request_id)
             work = (session, query, told, request_id)
             if told.get("asyncExec"):

@@ -85,6 +85,7 @@ def reset(server: Server) -> None:
     server.cutting = type(server.cutting)()
     account = server.account
     account.revoked.clear()
+    account.closed.clear()
     account.allowed_addresses, account.time_travels = None, True
     for warehouse in account.warehouses.values():
         warehouse.is_suspended, warehouse.quota_is_used, warehouse.resumes = False, False, True
@@ -143,6 +144,7 @@ def _queries(server: Server, _: dict[str, Any]) -> dict[str, Any]:
 _TASKS: dict[str, Callable[[Server, dict[str, Any]], dict[str, Any] | None]] = {
     "user": _user,
     "warehouse": _warehouse,
+    "close_role": lambda server, told: server.account.closed.update({told["role"]: set()}),
     "grant": lambda server, told: server.account.grant(**told),
     "revoke": lambda server, told: server.account.revoke(**told),
     "fault": lambda server, told: server.faults.pending.append(Fault(**told)),

@@ -55,6 +55,8 @@ class Server:
     """By session id."""
     requests: dict[str, Session] = field(default_factory=dict)
     """Session of a statement that runs, by the id of its request."""
+    known: dict[str, Query] = field(default_factory=dict)
+    """By the id of its request: a driver that heard no answer asks again under the same."""
     history: list[Ran] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     """QUERY_TAG of every session there ever was."""
@@ -175,6 +177,7 @@ class Server:
         query = Query(str(uuid.uuid4()), session.user.name, sql, cutting=self.cutting)
         self.results.add(query)
         self.requests[request_id] = session
+        self.known[request_id] = query
         session.is_cancelled = False
         return query
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from snowflake_accounts import SnowflakeError, not_allowed, not_there
 from snowflake_catalog import NAME, shown, split_name, taken
 from snowflake_create import add_key, create
+from snowflake_duckdb import run_duckdb
 from snowflake_session import UNKNOWN, Answer, Session, counted, done, texts
 from snowflake_show import describe, show
-from snowflake_sql import run_duckdb, run_sql
+from snowflake_sql import run_sql
 from snowflake_stages import copy_into, create_stage, drop_stage, list_stage, put, remove
 
 if TYPE_CHECKING:
@@ -144,21 +145,25 @@ def _warehouse(session: Session, match: re.Match[str]) -> Answer:
 
 
 def _grant(session: Session, match: re.Match[str]) -> Answer:
-    """GRANT and REVOKE, on one object or on all of a schema; only an admin may."""
-    if session.role not in ("ACCOUNTADMIN", "SECURITYADMIN"):
-        raise not_allowed("account", session.account.name.upper())
+    """GRANT and REVOKE, on one object or on all of a place; an admin may, or a table's owner."""
     account, kind = session.account, (match["kind"] or match["one"]).upper()
+    owns = kind == "TABLE" and session.may("OWNERSHIP", kind, str(session.name(match["name"])))
+    if session.role not in ("ACCOUNTADMIN", "SECURITYADMIN") and not owns:
+        raise not_allowed("account", session.account.name.upper())
     do = account.grant if match["do"].upper() == "GRANT" else account.revoke
     role = split_name(match["role"])[0]
     wanted = [re.sub(r"\s+", " ", p.strip().upper()) for p in match["privileges"].split(",")]
     if match["all"]:
         kind = kind.rstrip("S")
         scope = tuple(split_name(match["name"]))
+        catalog = session.catalog
         names = [
             str(name)
-            for name, table in session.catalog.tables.items()
+            for name, table in catalog.tables.items()
             if table.kind == kind and name[: len(scope)] == scope
         ]
+        if kind == "SCHEMA":
+            names = [f"{shown(scope[0])}.{shown(each)}" for each in catalog.schemas[scope[0]]]
         if match["all"].upper() == "FUTURE":
             names = []
     else:
@@ -236,6 +241,7 @@ def _drop(session: Session, match: re.Match[str]) -> Answer:
             raise not_allowed(kind.lower(), shown(name.table))
         run_duckdb(session, f"DROP {kind} {name.sql}")
         del session.catalog.tables[name]
+        session.account.forget(kind, str(name))
     return done(f"{shown(name.table)} successfully dropped.")
 
 
@@ -247,6 +253,7 @@ def _rename(session: Session, match: re.Match[str]) -> Answer:
         session.catalog.check_free(new)
         with session.whole():
             session.catalog.move(old, new, session.con.execute)
+        session.account.exchange("TABLE", str(old), str(new))
     return done()
 
 
@@ -260,6 +267,7 @@ def _swap(session: Session, match: re.Match[str]) -> Answer:
         with session.whole():
             for old, new in ((one, middle), (two, one), (middle, two)):
                 session.catalog.move(old, new, session.con.execute)
+        session.account.exchange("TABLE", str(one), str(two))
     return done()
 
 
@@ -306,9 +314,9 @@ _OWN: tuple[tuple[re.Pattern[str], Callable[[Session, re.Match[str]], Answer]], 
     (
         _pattern(
             r"(?P<do>GRANT|REVOKE) (?P<privileges>[\w, ]+?) ON "
-            r"(?:(?P<all>ALL|FUTURE) (?P<kind>TABLES|VIEWS) IN (?:SCHEMA|DATABASE)"
+            r"(?:(?P<all>ALL|FUTURE) (?P<kind>TABLES|VIEWS|SCHEMAS) IN (?:SCHEMA|DATABASE)"
             rf"|(?P<one>TABLE|VIEW|SCHEMA|DATABASE|WAREHOUSE)) (?P<name>{NAME}) (?:TO|FROM) "
-            rf"ROLE (?P<role>{NAME})"
+            rf"ROLE (?P<role>{NAME})(?: WITH GRANT OPTION)?"
         ),
         _grant,
     ),

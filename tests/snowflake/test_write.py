@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from rle.connectors import snowflake_leftovers as leftovers
 from rle.connectors import snowflake_write as writing
 from rle.connectors.base import NewTable
 from rle.connectors.snowflake_names import TableName
@@ -236,7 +237,8 @@ def test_ctrl_c_at_any_step_changes_nothing(place, old, monkeypatch):
 
 def test_without_create_stage_the_users_own_stage_serves(place, tmp_path):
     place.server.revoke("CREATE STAGE", "SCHEMA", f"SHOP.{place.schema}")
-    fresh, stale = writing._mark("ANNA"), f"RLE_TMP_{writing._owner('ANNA')}_20200101000000_AB"
+    fresh = leftovers.mark("ANNA")
+    stale = "_".join([*fresh.split("_")[:3], "20200101000000", "AB"])
     file = tmp_path / "0_00000.parquet"
     file.write_bytes(b"left over")
     with session(place.connector) as opened:
@@ -259,10 +261,10 @@ def test_a_cut_while_a_file_is_sent_is_made_good(place):
 
 def test_leftovers_of_a_killed_process_are_known_by_user_and_age(place):
     user = "ANNA"
-    old = writing._mark(user).split("_")
+    old = leftovers.mark(user).split("_")
     old[3] = "20200101000000"
-    stale, fresh = "_".join(old) + "_0", writing._mark(user) + "_0"
-    other = "_".join([*writing._mark("BOB").split("_")[:3], *old[3:]]) + "_0"
+    stale, fresh = "_".join(old) + "_0", leftovers.mark(user) + "_0"
+    other = "_".join([*leftovers.mark("BOB").split("_")[:3], *old[3:]]) + "_0"
     aside = stale.replace("RLE_TMP", "RLE_OLD")
     for name in (stale, fresh, other, aside):
         place.server.put(("SHOP", place.schema, name), numbers(1))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from snowflake_accounts import SnowflakeError
 from snowflake_catalog import shown
-from snowflake_show import sees
+from snowflake_scope import sees
 
 if TYPE_CHECKING:
     from snowflake_catalog import Catalog, Name, Table
@@ -34,7 +34,11 @@ def information(session: Session, database: str, view: str) -> pa.Table:
     if view == "COLUMNS":
         return _information_columns(seen)
     if view == "SCHEMATA":
-        names = sorted(catalog.schemas.get(database, ()))
+        names = [
+            schema
+            for schema in sorted(catalog.schemas.get(database, ()))
+            if session.may("USAGE", "SCHEMA", f"{shown(database)}.{shown(schema)}")
+        ]
         return pa.table(
             {
                 "CATALOG_NAME": pa.array([database] * len(names)),

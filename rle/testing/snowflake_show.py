@@ -24,27 +24,42 @@ if TYPE_CHECKING:
 _DESCRIBE = ("name", "type", "kind", "null?", "default", "primary key", "unique key", "check",
              "expression", "comment", "policy name", "privacy domain")  # fmt: skip
 _PARAMETERS = ("key", "value", "default", "level", "description", "type")
+_TEXT = r"'(?:[^'\\]|''|\\.)*'"
+_QUOTED = rf'("(?:[^"]|"")*"|{_TEXT})'
+MAX_ROWS = 10_000
+"""Rows that SHOW returns at most."""
 _FEW = ("created_on", "name", "kind", "database_name", "schema_name")
 
 
 def show(session: Session, sql: str) -> Answer:
-    """Answer a SHOW statement."""
-    text = re.sub(r"\s+", " ", sql.strip().rstrip(";"))
+    """Answer a SHOW statement: at most `MAX_ROWS` rows, in the order of names."""
+    text = re.sub(_QUOTED + r"|\s+", lambda found: found[1] or " ", sql.strip().rstrip(";"))
     for pattern, answer in _SHOWS:
         match = re.fullmatch(
-            rf"SHOW (?P<terse>TERSE )?{pattern}"
-            r"(?: LIKE '(?P<like>(?:[^']|'')*)')?"
+            rf"SHOW (?P<terse>TERSE )?{pattern}(?: LIKE (?P<like>{_TEXT}))?"
             rf"(?: IN (?:(?P<scope>ACCOUNT|DATABASE|SCHEMA|TABLE|VIEW)\b ?)?(?P<in>{NAME})?)?"
-            r"(?: STARTS WITH '[^']*')?(?: LIMIT (?P<limit>\d+).*)?",
+            rf"(?: STARTS WITH (?P<start>{_TEXT}))?"
+            rf"(?: LIMIT (?P<limit>\d+)(?: FROM (?P<after>{_TEXT}))?)?",
             text,
             re.IGNORECASE,
         )
         if match:
             names, rows = answer(session, match)
-            found = [row for row in rows if _like(row.get("name", ""), match["like"])]
+            like, start, after = (_unquoted(match[part]) for part in ("like", "start", "after"))
+            found = [
+                row
+                for row in rows
+                if _like(row.get("name", ""), like)
+                and row.get("name", "").startswith(start or "")
+                and (after is None or row.get("name", "") > after)
+            ]
             names = _FEW if match["terse"] else names
-            return records(names, found[: int(match["limit"] or 10_000)])
+            return records(names, found[: min(int(match["limit"] or MAX_ROWS), MAX_ROWS)])
     raise SnowflakeError("001003", f"SQL compilation error:\nunexpected '{text[:60]}'.", "42000")
+
+
+def _unquoted(text: str | None) -> str | None:
+    return None if text is None else re.sub(r"\\(.)|'(')", r"\1\2", text[1:-1], flags=re.DOTALL)
 
 
 def describe(session: Session, kind: str, name: Name) -> Answer:
@@ -70,7 +85,7 @@ def describe(session: Session, kind: str, name: Name) -> Answer:
 def _like(name: str, pattern: str | None) -> bool:
     if pattern is None:
         return True
-    parts = [re.escape(part).replace("_", ".") for part in pattern.replace("''", "'").split("%")]
+    parts = [re.escape(part).replace("_", ".") for part in pattern.split("%")]
     return re.fullmatch(".*".join(parts), name, re.IGNORECASE | re.DOTALL) is not None
 
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from snowflake_accounts import SnowflakeError, not_there
 from snowflake_catalog import NAME, Name, Stage, literal, quoted, shown, taken
+from snowflake_duckdb import run_duckdb
 from snowflake_session import COPY, OTHER, Answer, Session, done, texts
-from snowflake_sql import run_duckdb
 
 _AT = rf"@(?P<stage>{NAME})(?P<path>/.*)?"
 _COPY_COLUMNS = ("file", "status", "rows_parsed", "rows_loaded", "error_limit", "errors_seen",

@@ -42,6 +42,9 @@ class KeeperState(Value):
     """URL of the dashboard; None until it is known."""
     ray_folder: str | None = None
     """Folder of Ray's sessions; None until there is one."""
+    keeps_runs_here: bool = False
+    """Whether its jobs keep runs and models in the home's own MLflow, and not where a variable
+    of MLflow's says."""
     started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     """When the keeper was started, UTC."""
 

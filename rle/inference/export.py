@@ -118,16 +118,16 @@ def plan_outputs(
 
 
 def _check_not_read(plan: OutputPlan, sources: Collection[str]) -> None:
-    read = {_identity(source) for source in sources}
+    read = {identity(source) for source in sources}
     for table in plan.replacing:
-        if _identity(table) in read:
+        if identity(table) in read:
             raise ValidationError(
                 f"overwrite_results=True would replace {table}, which the dataset reads. Choose "
                 "another output alias."
             )
 
 
-def _identity(name: str) -> tuple[str, ...]:
+def identity(name: str) -> tuple[str, ...]:
     """Return what all spellings of a table's name share; case never tells two tables apart here."""
     try:
         parts: tuple[str, ...] = parse(name, example="")

@@ -58,6 +58,7 @@ _TIMEOUT_S = 5.0
 _RECONCILE = "rle.jobs.reconcile:reconcile"
 _RAYLET_LOG = "raylet.out"
 _NO_JOB = "none"
+_OTHER_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 _SET_CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
 
@@ -79,7 +80,12 @@ class Keeper:
         self._queue = Queue(self.jobs)
         self._stop = threading.Event()
         self._nodes: list[NodeProcess] = []
-        self._said = KeeperState(state=EngineState.PENDING, message="It starts.", pid=os.getpid())
+        self._said = KeeperState(
+            state=EngineState.PENDING,
+            message="It starts.",
+            pid=os.getpid(),
+            keeps_runs_here=not any(map(os.environ.get, _OTHER_MLFLOW)),
+        )
         self._log_offset = 0
         self._trouble = ""
         self._is_said = False

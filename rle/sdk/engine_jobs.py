@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from rle.engines.lookup import OpenEngine
     from rle.engines.record import EngineState
     from rle.jobs.client import JobSummary
     from rle.jobs.request import JobRequest, Work
@@ -63,6 +64,8 @@ class EngineJobs:
     """Whether its files are this machine's files."""
     ask_state: Callable[[], EngineState]
     """Returns where the engine stands; quick, and never an error."""
+    models: Path | None = None
+    """MLflow's sqlite file, where that is on this machine and all there is of MLflow."""
 
 
 def jobs_on(engine: str | EngineJobs | None, *, must_run: bool = False) -> EngineJobs:
@@ -88,7 +91,17 @@ def jobs_on(engine: str | EngineJobs | None, *, must_run: bool = False) -> Engin
         jobs=JobClient(opened),
         shares_files=opened.jobs_folder is not None,
         ask_state=lambda: opened.status().state,
+        models=_models_of(opened),
     )
+
+
+def _models_of(engine: OpenEngine) -> Path | None:
+    from rle.engines.keeper_state import read_state
+
+    said = None if engine.jobs_folder is None else read_state(engine.folder)
+    if said is None or not said.keeps_runs_here:
+        return None
+    return engine.folder.parents[1] / "mlflow.db"
 
 
 def jobs_with(job_id: str, engine: str | EngineJobs | None) -> EngineJobs:

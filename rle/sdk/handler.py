@@ -10,6 +10,7 @@ from rle.errors import ValidationError
 from rle.jobs.request import MaterializeWork, PredictWork, TrainInferenceWork, TrainWork
 from rle.sdk.engine_jobs import EngineJobs, jobs_on
 from rle.sdk.monitor import JobMonitor
+from rle.sdk.submission import check_model, check_unclaimed
 
 if TYPE_CHECKING:
     from rle.jobs.request import Work
@@ -39,6 +40,7 @@ class JobHandler:
         upload_code: bool | str | Path = False,
     ) -> None:
         self._upload_code = code_of(upload_code)
+        self._connector = connector
         self._on = jobs_on(named_engine(connector, engine), must_run=True)
 
     @property
@@ -57,12 +59,16 @@ class JobHandler:
         Raises:
             ConnectionError: The engine does not answer.
             ValidationError: `work` is none, or the code that is to travel is too large.
+            UnknownNameError: It predicts with a model that is not there, as far as is known here.
+            OutputExistsError: It predicts under an alias of a job that waits or runs.
         """
         if not isinstance(work, WORKS):
             raise ValidationError(
                 f"work must be one of {', '.join(cls.__name__ for cls in WORKS)}, not "
                 f"{type(work).__name__}."
             )
+        check_model(work, self._on.models)
+        check_unclaimed(work, self._on.jobs, self._connector)
         request = self._on.jobs.submit(work, upload_code=self._upload_code)
         return JobMonitor(request.job_id, self._on)
 

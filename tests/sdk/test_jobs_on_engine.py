@@ -15,7 +15,9 @@ from rle.errors import (
     JobMonitorError,
     ModelManagerError,
     OutputExistsError,
+    UnknownNameError,
 )
+from rle.runs.folders import home
 from rle.runs.job_status import JobStatus
 from tests.small_db import SmallDatabase
 
@@ -158,6 +160,9 @@ def test_a_running_job_is_canceled(on_engine, db, capsys):
 
 def test_a_failed_job_says_why_and_keeps_the_traceback(trainer, db, job, capsys):
     unknown = "0" * 32
+    with pytest.raises(UnknownNameError, match=unknown):  # the engine's MLflow is that of this home
+        trainer.predict("july", db.output, dataset=db.dataset(), model_run_id=unknown)
+    (home() / "runs" / unknown).mkdir()
     failing = trainer.predict("july", db.output, dataset=db.dataset(), model_run_id=unknown)
     assert failing.wait(timeout=PATIENCE_S) == "FAILED"
     failing.stream_logs()

@@ -282,7 +282,7 @@ db = SmallDatabase(Path({str(db.path)!r}))
 trainer = Trainer(db.connector, db.config(), engine=FakeJobs().engine)
 trainer.fit(db.dataset(), baseline=True)
 trainer.fit_predict("may", db.dataset(), db.output, compute_test_metrics=True)
-trainer.predict("may", db.output, dataset=db.dataset(), model_run_id={RUN_ID!r})
+trainer.predict("june", db.output, dataset=db.dataset(), model_run_id={RUN_ID!r})
 heavy = {{"torch", "ray", "numba", "mlflow"}} & {{name.split(".")[0] for name in sys.modules}}
 assert not heavy, heavy
 """

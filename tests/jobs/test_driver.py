@@ -7,11 +7,13 @@ import shutil
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
+from rle.engines.record import EngineRecord, EngineSettings
 from rle.jobs.layout import EVENTS, job_folder
 from rle.jobs.reconcile import reconcile
 from rle.runs.events import JobEvent, read_events
@@ -46,6 +48,34 @@ def test_ten_at_once_run_in_order_one_after_another_and_once_each(head):
         assert head.state(job).result == {"did": "sleep"}
         assert head.state(job).metrics == {"loss": 1.0}
         assert statuses(head, job) == ["QUEUED", "RUNNING", "COMPLETED"]
+
+
+def test_two_may_run_at_the_same_time_and_never_three(head):
+    now = datetime.now(UTC)
+    record = EngineRecord(
+        name="two", id="1", backend="local", size="HIGHMEM_X64_S", created_by="ann",
+        settings=EngineSettings(max_running_jobs=2), created_on=now, updated_on=now,
+    )  # fmt: skip
+    head.engine.mkdir(exist_ok=True)
+    (head.engine / "engine.json").write_text(record.to_json())
+    jobs = [head.submit("gate") for _ in range(5)]
+    head.wait_for(*jobs[:2], status=JobStatus.RUNNING)
+    head.wait_for(*jobs[2:], status=JobStatus.QUEUED)
+    head.wait_until(lambda: (head.engine / "trace").exists() and len(head.trace()) == 2)
+    # Each of the others has looked while two were at work.
+    head.wait_until(lambda: [head.state(job).ahead for job in jobs[2:]] == [1, 2, 3])
+    assert [head.state(job).status for job in jobs[:2]] == [JobStatus.RUNNING] * 2
+    assert len(head.trace()) == 2
+    head.go()
+    head.wait_for(*jobs)
+    # A third at work would have failed.
+    assert {head.state(job).status for job in jobs} == {JobStatus.COMPLETED}
+    running, most = 0, 0
+    for what, _ in head.trace():
+        running += 1 if what == "start" else -1
+        most = max(most, running)
+    assert most == 2
+    assert set(head.order()) == set(jobs)
 
 
 def test_a_killed_driver_is_failed_with_its_reason_and_the_others_go_on(head):

@@ -7,7 +7,7 @@ import importlib
 import json
 import logging
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from rle.errors import ConnectionError, ValidationError
 from rle.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rle.connectors.snowflake_settings import SnowflakeSettings
 
@@ -99,7 +99,9 @@ def connect(settings: SnowflakeSettings, *, keep_alive: bool) -> Any:
         "validate_default_parameters": True,
         "session_parameters": session_parameters(settings),
     }
-    connection = module.connect(**arguments, **_of_generation(settings))
+    options = arguments | _of_generation(settings)
+    with _understood():
+        connection = module.connect(**options)
     connection.telemetry_enabled = False  # even where the account sets the parameter otherwise
     if generation() < 5:
         _limit_retries(connection, settings.network_timeout_s)
@@ -132,7 +134,8 @@ def execute(connection: Any, sql: str, params: Sequence[Any]) -> Any:
     options: dict[str, Any] = {"_force_qmark_paramstyle": True}
     if (tag := getattr(connection, _TAG, None)) is not None:
         options["_statement_params"] = {"QUERY_TAG": tag}
-    cursor.execute(sql, tuple(params) or None, **options)
+    with _understood():
+        cursor.execute(sql, tuple(params) or None, **options)
     return cursor
 
 
@@ -140,6 +143,16 @@ def close(connection: Any) -> None:
     """End a session, unless it is a notebook's own."""
     if not hasattr(connection, _TAG):
         connection.close(retry=False)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Make the driver's own error of those that it stumbles over: answers unlike Snowflake's."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        odd = f"Invalid Snowflake response. {type(error).__name__} in the driver."
+        raise load().errors.InterfaceError(odd) from None
 
 
 class _State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import traceback
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,13 @@ from rle.connectors.snowflake_failures import FAILURES, Failure
 from rle.errors import ConnectionError, DataError, NotSeenError, RLEError, ValidationError
 
 if TYPE_CHECKING:
-    import re
-
     from rle.connectors.snowflake_remedies import Where
+
+_MAX_SAID = 20_000  # characters of an answer that are looked at: a server may send any number
+_ADDRESSED = ("warehouse_unreachable", "certificate", "not_snowflake")
+_BLANKS = re.compile(r"[\s\x1c-\x1f\x85\u2028\u2029]+")
+# What a terminal obeys in place of showing it: escape sequences, and marks that turn text round.
+_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def find(text: str) -> tuple[Failure, re.Match[str]] | None:
@@ -34,7 +39,7 @@ def text_of(error: BaseException) -> str:
     Of a sign-in that was given up, generation 4 does not say what answer stood in its way; that is
     added here, so that a server out of order is not taken for one that is not there.
     """
-    said = str(error)
+    said = str(error)[:_MAX_SAID]
     code = getattr(error, "errno", None)
     if isinstance(code, int) and code > 0 and f"{code:06d}" not in said:
         said = f"{code:06d}: {said}"
@@ -69,13 +74,13 @@ def explain(error: BaseException, *, doing: str, where: Where | None = None) -> 
     if match is None:
         return _unknown(error, text, doing)
     failure, found = match
-    advice = failure.advise(found, where)
+    advice = _shown(failure.advise(found, where))
     if failure.error is NotSeenError:
         kind = remedies.kind_of(found).lower().replace("object", "table or view")
         return NotSeenError(f"{kind} in Snowflake", _name(found, where), (), advice)
     name = found.groupdict().get("name") or found.groupdict().get("view")
     said = f" ({_clean(name)})" if name else ""
-    if where.address and failure.name in ("warehouse_unreachable", "certificate"):
+    if where.address and failure.name in _ADDRESSED:
         said += f" The address called is {where.address}."
     told = f"{_capital(doing)} failed. {failure.means}{said} {advice}"
     return failure.error(told + _who(where, getattr(error, "sfqid", None)))
@@ -107,4 +112,9 @@ def _capital(text: str) -> str:
 
 def _clean(text: str) -> str:
     # Logs and errors are a layer above connectors, so what cleans them is found by its name.
-    return str(pkgutil.resolve_name("rle.runs.redact:redact")(text))
+    return _shown(pkgutil.resolve_name("rle.runs.redact:redact")(text))
+
+
+def _shown(text: str) -> str:
+    """Return text in one line that a terminal shows and does nothing else with."""
+    return _OBEYED.sub("?", _BLANKS.sub(" ", text))

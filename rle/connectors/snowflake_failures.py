@@ -338,5 +338,13 @@ FAILURES = (
         rank=-1,
         is_vague=True,
     ),
+    Failure(
+        "not_snowflake",
+        means="The server gave an answer that is none of Snowflake's.",
+        advice="Check host, port and protocol, and that no proxy answers in its place.",
+        pattern=r"Invalid Snowflake response|Failed to login: Missing response field"
+        r"|There is no data in the returning response",
+        rank=-2,
+    ),
 )
 """Rows that share a code or a phrase differ in rank."""

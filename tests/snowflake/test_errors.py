@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pickle
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 
-from rle.connectors.snowflake_errors import explain, find
+from rle.connectors.snowflake import SnowflakeConnector
+from rle.connectors.snowflake_errors import explain, find, text_of
 from rle.connectors.snowflake_failures import FAILURES
 from rle.connectors.snowflake_names import TableName
 from rle.connectors.snowflake_remedies import Where
@@ -296,6 +299,59 @@ def test_an_unknown_answer_is_quoted_without_secrets(monkeypatch: pytest.MonkeyP
     assert isinstance(said("000002: bad number", sqlstate="22018"), DataError)
 
 
+def test_a_terminal_shows_what_a_server_says_and_obeys_nothing() -> None:
+    odd = "\x1b]0;mine\x07red \x1b[31m\r\nerror: all is well\x00\u202e\x9b2J"
+    for text in (
+        f"000904 (42000): {odd}",
+        f"002003 (02000): Object 'SHOP.PUBLIC.{odd}' does not exist or not authorized.",
+        f"003001 (42501): Insufficient privileges to operate on schema '\"{odd}\"'",
+    ):
+        shown = str(said(text))
+        assert shown.isprintable(), shown
+        assert "\u202e" not in shown
+
+
+def test_of_an_endless_answer_the_beginning_is_looked_at() -> None:
+    said = RuntimeError("000904 (42000): " + "password: 390100 Object 'x' " * 200_000)
+    assert len(text_of(said)) < 30_000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b'{"success": true, "data": null}', b'{"success": true}', b"[1, 2]", b"<html>Log in</html>"],
+)
+def test_another_kind_of_server_is_told_from_snowflake(answer: bytes) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        serving = Thread(target=other.serve_forever)
+        serving.start()
+        try:
+            connector = SnowflakeConnector(
+                account="acme",
+                user="ANN",
+                password=CANARY,
+                host="127.0.0.1",
+                port=other.server_port,
+                protocol="http",
+                login_timeout_s=2,
+                network_timeout_s=2,
+            )
+            with pytest.raises(ConnectionError, match=r"Check (host, port|the account)"):
+                connector.check_access()
+        finally:
+            other.shutdown()
+            serving.join()
+
+
 @pytest.mark.parametrize("number", ["390100", "390112", "290500", "429", "000604", "002003"])
 def test_a_number_in_a_row_is_no_code(number: str) -> None:
     for text in (
@@ -304,7 +360,7 @@ def test_a_number_in_a_row_is_no_code(number: str) -> None:
         f"IndexError: index {number} is out of bounds for axis 0 with size {number}",
     ):
         assert find(text) is None
-        assert f"Snowflake says: {text}" in str(said(text))
+        assert f"Snowflake says: {' '.join(text.split())}" in str(said(text))
 
 
 @pytest.mark.parametrize(

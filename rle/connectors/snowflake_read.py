@@ -154,8 +154,8 @@ def _parts(
     """Return token and number of rows of each chunk of a long source."""
     select = _select_from(wanted, table.sql)
     limit = _TRIED_FROM * max_rows // 2
-    is_cut = total <= 2 * limit or len(_cut(opened, select, limit)[1]) > 1
-    cursor, batches = _cut(opened, select) if is_cut else (None, [])
+    is_cut = total <= 2 * limit or len(_run(opened, f"{select} LIMIT {limit:d}")[1]) > 1
+    cursor, batches = _run(opened, select) if is_cut else (None, [])
     if cursor is not None and len(batches) > 1:
         results.remember(connector, cursor.sfqid, batches)
         groups = results.group([batch.rowcount for batch in batches], max_rows)
@@ -175,12 +175,10 @@ def _parts(
     return [({**shared, "range": token}, None) for token in ranges.tokens(split)]
 
 
-def _cut(opened: Session, select: str, limit: int | None = None) -> tuple[Any, list[Any]]:
-    """Run a SELECT; return its cursor and the batches of its result, or none but one."""
-    cursor = opened.execute(select if limit is None else f"{select} LIMIT {limit:d}")
-    batches = list(cursor.get_result_batches() or [])
-    is_cut = len([batch for batch in batches if batch.rowcount]) > 1
-    return cursor, batches if is_cut else batches[:1]
+def _run(opened: Session, select: str) -> tuple[Any, list[Any]]:
+    """Run a SELECT; return its cursor and the batches of its result."""
+    cursor = opened.execute(select)
+    return cursor, results.batches_of(cursor)
 
 
 def _split(opened: Session, table: Table, max_rows: int) -> ranges.Split | None:

@@ -65,6 +65,15 @@ def group(num_rows: Sequence[int], max_rows: int) -> list[tuple[int, int, int]]:
     return groups or [(0, 0, 0)]
 
 
+def batches_of(cursor: Any) -> list[Any]:
+    """Return the batches of a result that have rows, in order.
+
+    Those without are left out, for generation 5 of the driver leaves out some of them by itself,
+    and a position must mean the same batch to every process.
+    """
+    return [batch for batch in cursor.get_result_batches() or [] if batch.rowcount]
+
+
 def remember(connector: SnowflakeConnector, query_id: str, batches: Sequence[Any]) -> None:
     """Keep the batches of a query that has just run, for chunks that are read in this process."""
     with _lock:
@@ -113,7 +122,7 @@ def run(
         DataError: A value does not fit its type.
     """
     cursor = opened.execute(sql, values)
-    batches = list(cursor.get_result_batches() or [])
+    batches = batches_of(cursor)
     remember(connector, cursor.sfqid, batches)
     try:
         positions = range(len(batches))
@@ -162,7 +171,7 @@ def _batches(connector: SnowflakeConnector, query_id: str, opened: Session) -> l
         with opened.in_words():
             # By the id and not by RESULT_SCAN, which is another query: it has other batches.
             cursor = opened.connection.cursor().query_result(query_id)
-            batches = list(cursor.get_result_batches() or [])
+            batches = batches_of(cursor)
     except ValidationError as error:
         raise ConnectionError(str(error)) from None
     remember(connector, query_id, batches)
@@ -176,8 +185,6 @@ def _forget(connector: SnowflakeConnector, query_id: str) -> None:
 
 def rows_of(batch: Any, schema: pa.Schema, source: str) -> Iterator[pa.RecordBatch]:
     """Yield the rows of one of the driver's result batches, Arrow or JSON, as `schema` has them."""
-    if not batch.rowcount:
-        return
     if type(batch).__name__ == "JSONResultBatch":  # driver 4; driver 5 makes Arrow of JSON itself
         yield from _rows_of_json(batch, schema, source)
         return

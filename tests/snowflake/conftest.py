@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rle.connectors import snowflake_moment
+from rle.connectors import snowflake_publish as publishing
+from rle.connectors import snowflake_write as writing
 from rle.errors import ConnectionError
 from rle.testing.fake_snowflake import FakeSnowflake, server_python
+from tests.snowflake.output_place import Place
+from tests.snowflake.warehouse import PASSWORD
+from tests.snowflake.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,3 +43,32 @@ def snowflake_server(snowflake_session_server: FakeSnowflake) -> Iterator[FakeSn
     """The server, with no fault pending, every grant there and every setting at its default."""
     yield snowflake_session_server
     snowflake_session_server.reset()
+
+
+@pytest.fixture
+def world(snowflake_server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A schema of its own, and nobody who waits."""
+    monkeypatch.setenv(PASSWORD, snowflake_server.password)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(snowflake_moment, "_warned", set())
+    return World(snowflake_server)
+
+
+@pytest.fixture
+def place(snowflake_server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A schema to write to, with nothing left on stages in the end."""
+    monkeypatch.setenv(PASSWORD, snowflake_server.password)
+    monkeypatch.setattr(writing, "PAUSE_S", 0.0)
+    monkeypatch.setattr(publishing, "PAUSES_S", (0.0, 0.0))
+    here = Place(snowflake_server)
+    yield here
+    state = snowflake_server.state()
+    assert [name for name in state["stages"] if name[1] == here.schema] == []
+    assert state["stage_files"] == 0
+
+
+@pytest.fixture
+def cursor(snowflake_server: FakeSnowflake) -> Iterator[Any]:
+    """A cursor of the driver, in a session that ends with the test."""
+    with snowflake_server.connect() as connection:
+        yield connection.cursor()

@@ -5,68 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 
-from rle.connectors import snowflake_moment, snowflake_results
-from rle.connectors.base import Chunk
-from rle.connectors.snowflake_names import TableName
-from rle.connectors.snowflake_session import close_sessions, session
+from rle.connectors import snowflake_results
+from rle.connectors.snowflake_session import close_sessions
 from rle.errors import ConnectionError, DataError, NotSeenError, UnknownNameError, ValidationError
 from tests.connectors.warehouse import numbers, read_all
-from tests.snowflake.warehouse import PASSWORD, connector_to, new_schema
+from tests.snowflake.warehouse import connector_to
+from tests.snowflake.world import all_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rle.connectors.snowflake import SnowflakeConnector
-    from rle.testing.fake_snowflake import FakeSnowflake
-
-
-class World:
-    """A schema, a connector, and ways to look at both."""
-
-    def __init__(self, server: FakeSnowflake) -> None:
-        self.server = server
-        self.schema = new_schema(server)
-        self.connector = connector_to(server)
-
-    def put(self, table: str, rows: pa.Table, **types: str) -> str:
-        self.server.put(("SHOP", self.schema, table), rows, types=types)
-        return self.name(table)
-
-    def name(self, table: str) -> str:
-        return str(TableName("SHOP", self.schema, table))
-
-    def sql(self, statement: str) -> None:
-        with session(self.connector) as opened:
-            opened.execute(statement)
-
-    def statements(self, do: Callable[[], Any]) -> list[str]:
-        """Texts of what the server was asked to run meanwhile."""
-        before = {query["id"] for query in self.server.queries()}  # it keeps the latest only
-        do()
-        return [query["sql"] for query in self.server.queries() if query["id"] not in before]
-
-
-@pytest.fixture
-def world(snowflake_server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setenv(PASSWORD, snowflake_server.password)
-    monkeypatch.setattr(snowflake_results.time, "sleep", lambda _: None)
-    monkeypatch.setattr(snowflake_moment, "_warned", set())
-    return World(snowflake_server)
-
-
-def all_rows(connector: SnowflakeConnector, chunks: list[Chunk]) -> list[int]:
-    """The ids of all rows, each chunk read from its JSON by a process that knows nothing else."""
-    found = []
-    for chunk in reversed(chunks):
-        snowflake_results._known.clear()
-        for batch in connector.read(Chunk.from_json(chunk.to_json())):
-            found += batch["id"].to_pylist()
-    return sorted(found)
+    from rle.connectors.base import Chunk
+    from tests.snowflake.world import World
 
 
 def test_a_long_table_is_selected_once_and_its_batches_are_chunks(world: World) -> None:

@@ -1,0 +1,139 @@
+"""Batches of results: each fetched alone, by whatever process, and again where it breaks off."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+
+from rle.connectors import snowflake_results
+from rle.connectors.snowflake_driver import generation
+from rle.errors import ConnectionError
+from tests.connectors.warehouse import numbers
+from tests.snowflake.cutter import Cutter
+from tests.snowflake.warehouse import PASSWORD, connector_to
+
+if TYPE_CHECKING:
+    from rle.connectors.base import Chunk
+    from rle.connectors.snowflake import SnowflakeConnector
+    from tests.snowflake.world import World
+
+ROOT = Path(__file__).parents[2]
+
+
+def tries() -> int:
+    """How often the driver itself asks for a batch whose answer is cut."""
+    return 10 if generation() < 5 else 1
+
+
+def in_order(connector: SnowflakeConnector, chunks: list[Chunk]) -> list[int]:
+    """The ids as they come, chunk by chunk, by a process that goes on."""
+    return [i for chunk in chunks for batch in connector.read(chunk) for i in batch["id"].tolist()]
+
+
+def test_a_network_cut_in_the_third_batch_of_seven(world: World) -> None:
+    source = world.put("ORDERS", numbers(7000))
+    world.server.settings(rows_per_chunk=1000, first_rows=0)
+    with Cutter(world.server.port, path="/2", times=tries()) as proxy:
+        connector = connector_to(world.server, port=proxy.port)
+        chunks = connector.chunks(source, columns=["id", "name"], max_rows=1000)
+        assert [chunk.num_rows for chunk in chunks] == [1000] * 7
+        found: list[int] = []
+        ran = world.statements(lambda: found.extend(in_order(connector, chunks)))
+    assert found == list(range(7000))
+    query = chunks[2].token["query_id"]
+    asked = Counter(path for path in proxy.paths if path.startswith("/results/"))
+    again = {f"/results/{query}/2": tries() + 1}
+    assert asked == {f"/results/{query}/{i}": 1 for i in range(7)} | again
+    assert not [sql for sql in ran if '"id"' in sql]
+    assert proxy.paths.count(f"/queries/{query}/result") == 1
+
+
+def test_a_network_that_stays_cut_fails_and_names_the_query(world: World) -> None:
+    source = world.put("ORDERS", numbers(3000))
+    world.server.settings(rows_per_chunk=1000, first_rows=0)
+    with Cutter(world.server.port, path="/1", times=1000) as proxy:
+        connector = connector_to(world.server, port=proxy.port)
+        chunks = connector.chunks(source, columns=["id"], max_rows=1000)
+        with pytest.raises(ConnectionError, match=r"Reading batch 1 of") as caught:
+            in_order(connector, chunks)
+    query = chunks[1].token["query_id"]
+    assert f"query {query}, whose result" in str(caught.value)
+    assert "signature" not in str(caught.value)
+    assert proxy.paths.count(f"/results/{query}/1") == tries() * snowflake_results.ATTEMPTS
+
+
+def test_a_batch_of_a_short_table_is_fetched_again_alone_too(world: World) -> None:
+    source = world.put("ORDERS", numbers(7000))
+    world.server.settings(rows_per_chunk=1000, first_rows=500)
+    with Cutter(world.server.port, path="/2", times=tries()) as proxy:
+        connector = connector_to(world.server, port=proxy.port)
+        (chunk,) = connector.chunks(source, columns=["id"])
+        found: list[int] = []
+        ran = world.statements(lambda: found.extend(in_order(connector, [chunk])))
+    assert found == list(range(7000))
+    assert len([sql for sql in ran if '"id"' in sql]) == 1
+    asked = Counter(path for path in proxy.paths if path.startswith("/results/"))
+    assert sorted(asked.values()) == [1] * 6 + [tries() + 1]
+    assert not {query for _, query in snowflake_results._known} & {
+        path.split("/")[2] for path in asked
+    }
+
+
+def test_a_batch_is_fetched_by_a_process_that_knows_its_chunk_alone(world: World) -> None:
+    source = world.put("ORDERS", numbers(700))
+    world.server.settings(rows_per_chunk=100, first_rows=0)
+    chunk = world.connector.chunks(source, columns=["id"], max_rows=100)[3]
+    code = f"""
+from rle.connectors.base import Chunk
+from rle.connectors.snowflake import SnowflakeConnector
+connector = SnowflakeConnector.from_json({world.connector.to_json()!r})
+chunk = Chunk.from_json({chunk.to_json()!r})
+print([i for batch in connector.read(chunk) for i in batch["id"].tolist()])
+"""
+    spawned: list[str] = []
+
+    def spawn() -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            timeout=100,
+            env=os.environ | {PASSWORD: world.server.password},
+        )
+        assert done.returncode == 0, done.stderr
+        spawned.append(done.stdout.strip())
+
+    ran = world.statements(spawn)
+    assert spawned == [str(list(range(300, 400)))]
+    assert not [sql for sql in ran if '"id"' in sql]
+
+
+@pytest.mark.parametrize("has_arrow", [True, False])
+def test_a_batch_of_no_row_is_none_of_the_rows(world: World, has_arrow: bool) -> None:
+    source = world.put("ORDERS", numbers(300))
+    world.server.settings(rows_per_chunk=100, first_rows=0, has_arrow=has_arrow)
+    chunks = world.connector.chunks(source, columns=["id"], max_rows=100)
+    assert [chunk.num_rows for chunk in chunks] == [100, 100, 100]
+    # Positions mean the same to both generations of the driver: one leaves the empty batch out.
+    assert [chunk.token["first"] for chunk in chunks] == [0, 1, 2]
+    assert in_order(world.connector, chunks) == list(range(300))
+
+
+@pytest.mark.parametrize("has_arrow", [True, False])
+def test_a_query_of_no_row_has_its_columns(world: World, has_arrow: bool) -> None:
+    world.server.settings(has_arrow=has_arrow)
+    source = world.put("EMPTY", numbers(0))
+    (chunk,) = world.connector.chunks(source, columns=["id", "name"])
+    assert list(world.connector.read(chunk)) == []
+    sample = world.connector.sample(source, columns=["name", "id"], max_rows=5)
+    assert sample.schema.equals(pa.schema({"name": pa.string(), "id": pa.int64()}))
+    assert sample.num_rows == 0

@@ -224,6 +224,19 @@ class Server:
                 query.ended.set()
 
     def _run(self, session: Session, query: Query, told: dict[str, Any]) -> None:
+        """Run a statement under the parameters that came with it, if any did."""
+        own = {key.upper(): str(value) for key, value in (told.get("parameters") or {}).items()}
+        before = session.parameters
+        if own:
+            session.parameters = before | own
+        query.tag = session.parameters.get("QUERY_TAG", "")
+        try:
+            self._answer(session, query, told)
+        finally:
+            if own:
+                session.parameters = before
+
+    def _answer(self, session: Session, query: Query, told: dict[str, Any]) -> None:
         scanned = self.scanned(session, query.sql)
         if scanned is not None:
             query.answer, query.source, query.cutting = scanned.answer, scanned.id, scanned.cutting
@@ -264,9 +277,11 @@ class Server:
 
     def _note(self, session: Session, query: Query) -> None:
         error = None if query.error is None else f"{query.error.code}: {query.error.message}"
-        tag = session.parameters.get("QUERY_TAG", "")
         self.history.append(
-            Ran(query.id, query.user, session.role, session.warehouse, tag, query.sql[:2000], error)
+            Ran(
+                *(query.id, query.user, session.role, session.warehouse, query.tag),
+                *(query.sql[:2000], error),
+            )
         )
         del self.history[:-2000]
 

@@ -86,8 +86,6 @@ class Session:
     database: str | None = None
     schema: str | None = None
     parameters: dict[str, str] = field(default_factory=dict)
-    tags: list[str] = field(default_factory=list)
-    """Every query tag a statement ran under, in order."""
     last_query: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     lock: threading.RLock = field(default_factory=threading.RLock)

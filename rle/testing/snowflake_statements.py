@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _COMMENTS = re.compile(r"\s*(?:--[^\n]*(?:\n|$)|/\*.*?\*/|//[^\n]*(?:\n|$))", re.DOTALL)
+_QUOTED = re.compile(
+    r"""'(?:[^'\\]|''|\\.)*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\$\$.*?\$\$""", re.DOTALL
+)
+_DDL = re.compile(r"(?:CREATE|ALTER(?!\s+SESSION)|DROP|TRUNCATE|GRANT|REVOKE)\b", re.IGNORECASE)
+"""What commits the transaction that is open, and is none of it."""
 _EXISTS = r"(?P<exists>IF\s+(?:NOT\s+)?EXISTS\s+)?"
 
 
@@ -44,7 +49,15 @@ def run(
     text = text.strip().rstrip(";").strip()
     if not text:
         raise SnowflakeError("000900", "SQL compilation error:\nEmpty SQL statement.", "42601")
-    session.tags.append(session.parameters.get("QUERY_TAG", ""))
+    if further := _QUOTED.sub("", text).count(";"):
+        raise SnowflakeError(
+            "000008",
+            f"Actual statement count {further + 1} did not match the desired statement count 1.",
+            "0A000",
+        )
+    if session.in_transaction and _DDL.match(text):
+        session.in_transaction = False
+        session.con.commit()
     for pattern, answer in _OWN:
         if match := pattern.fullmatch(text):
             return answer(session, match)

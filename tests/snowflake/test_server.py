@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rle.testing.fake_snowflake import driver_version
+from tests.snowflake.cursors import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,14 +54,6 @@ def big(server: FakeSnowflake, num_rows: int = 5000) -> None:
     """A table that comes as 1000 rows inline and chunks of 1000."""
     server.put("BIG", pa.table({"ID": range(num_rows), "HALF": [i / 2 for i in range(num_rows)]}))
     server.settings(rows_per_chunk=1000, first_rows=1000)
-
-
-def refused(cursor: Any, sql: str) -> str:
-    import snowflake.connector
-
-    with pytest.raises(snowflake.connector.errors.Error) as caught:
-        cursor.execute(sql)
-    return str(caught.value)
 
 
 def every_type(cursor: Any) -> None:
@@ -179,35 +172,6 @@ def test_an_asynchronous_statement_that_fails_says_so(cursor):
         cursor.get_results_from_sfqid(cursor.sfqid)
 
 
-def test_keys_are_real_and_enforce_nothing(cursor):
-    cursor.execute("create or replace table a (id int primary key, x int, unique (x))")
-    cursor.execute(
-        "create or replace table b "
-        "(a_id int references a(id), k int, constraint pk primary key (a_id, k))"
-    )
-    cursor.execute("insert into a values (1, 1), (1, 1)")
-    rows = cursor.execute("show primary keys in table b").fetchall()
-    assert [row[4] for row in rows] == ["A_ID", "K"]
-    (link,) = cursor.execute("show imported keys in table b").fetchall()
-    assert link[3:5] == ("A", "ID")
-    assert link[7:9] == ("B", "A_ID")
-    assert cursor.execute("show imported keys in table a").fetchall() == []
-    (back,) = cursor.execute("show exported keys in table a").fetchall()
-    assert back == link
-    (first, _) = cursor.execute("describe table a").fetchall()
-    assert first[5] == "Y"
-
-
-def test_names_are_exact(snowflake_server, cursor):
-    snowflake_server.put('we"ird, 日.x', pa.table({"Mixed Case": [1], "select": [2]}))
-    cursor.execute('select "Mixed Case", "select" from "we""ird, 日.x"')
-    assert cursor.fetchall() == [(1, 2)]
-    assert "invalid identifier" in refused(cursor, 'select "mixed case" from "we""ird, 日.x"')
-    cursor.execute("create or replace table upper (id int)")
-    assert "does not exist or not authorized" in refused(cursor, 'select * from "upper"')
-    assert "invalid identifier" in refused(cursor, 'select "id" from upper')
-
-
 @pytest.mark.parametrize(
     ("sql", "code"),
     [
@@ -224,15 +188,6 @@ def test_names_are_exact(snowflake_server, cursor):
 def test_what_it_does_not_know_is_an_error_at_once(snowflake_server, cursor, sql, code):
     big(snowflake_server)
     assert code in refused(cursor, sql)
-
-
-def test_a_view_over_a_dropped_table(cursor):
-    cursor.execute("create or replace table below (id int)")
-    cursor.execute("create or replace view seen_through as select id from below")
-    assert cursor.execute("select * from seen_through").fetchall() == []
-    cursor.execute("drop table below")
-    assert "Failure during expansion of view" in refused(cursor, "select * from seen_through")
-    cursor.execute("drop view seen_through")
 
 
 def test_time_travel_while_nothing_changed(snowflake_server, cursor):
@@ -296,29 +251,6 @@ def test_rename_and_swap_are_whole(cursor):
     assert "does not exist" in refused(cursor, "select * from one")
 
 
-def test_create_or_replace_and_taken_names(cursor):
-    cursor.execute("create or replace table once (id int)")
-    assert "002002 (42710)" in refused(cursor, "create table once (id int)")
-    assert "002002 (42710)" in refused(cursor, 'create table "once" (id int)')
-    cursor.execute("create table if not exists once (id int)")
-    cursor.execute("create or replace table once (other int)")
-    assert [row[0] for row in cursor.execute("describe table once").fetchall()] == ["OTHER"]
-
-
-def test_altered_columns(cursor):
-    cursor.execute("create or replace table changing (id int, text varchar(3), gone int)")
-    cursor.execute("alter table changing add column tree array")
-    cursor.execute("alter table changing drop column gone")
-    cursor.execute("alter table changing alter column id set data type varchar(40)")
-    rows = cursor.execute("describe table changing").fetchall()
-    assert [row[:2] for row in rows] == [
-        ("ID", "VARCHAR(40)"),
-        ("TEXT", "VARCHAR(3)"),
-        ("TREE", "ARRAY"),
-    ]
-    assert cursor.execute("select * from changing").fetchall() == []
-
-
 def test_a_copy_within_a_transaction_goes_with_it(cursor, tmp_path: Path):
     pq.write_table(pa.table({"ID": [1, 2]}), tmp_path / "one.parquet")
     cursor.execute("create or replace table taken_back (id int)")
@@ -361,21 +293,23 @@ def test_values_are_bound(snowflake_server, paramstyle):
         assert cursor.execute("select count(*), count(half) from bound").fetchall() == [(301, 1)]
 
 
-def test_information_schema_says_when_a_table_changed(cursor):
-    cursor.execute("create or replace table dated (id int)")
-    ask = (
-        "select row_count, last_altered from shop.information_schema.tables "
-        "where table_schema = 'PUBLIC' and table_name = 'DATED'"
-    )
-    before = cursor.execute(ask).fetchone()
-    cursor.execute("insert into dated values (1)")
-    after = cursor.execute(ask).fetchone()
-    assert (before[0], after[0]) == (0, 1)
-    assert before[1] < after[1]
-
-
 def test_sums_and_expressions_have_names_and_types(snowflake_server, cursor):
     big(snowflake_server, 10)
     cursor.execute("select count(*), sum(id) as total, id + 1 from big where id = 1 group by id")
     assert [column.name for column in cursor.description] == ["COUNT(*)", "TOTAL", "ID + 1"]
     assert cursor.fetchall() == [(1, 1, 2)]
+
+
+def test_a_statement_may_carry_a_tag_of_its_own(snowflake_server, cursor):
+    cursor.execute("alter session set query_tag = 'of the session'")
+    cursor.execute("select 1", _statement_params={"QUERY_TAG": "of the statement"})
+    cursor.execute("select 2")
+    tags = {query["sql"]: query["tag"] for query in snowflake_server.queries()[-2:]}
+    assert tags == {"select 1": "of the statement", "select 2": "of the session"}
+
+
+def test_several_statements_at_once_are_refused(cursor):
+    said = refused(cursor, "select ';'; create table sneaked_in (i int)")
+    assert "Actual statement count 2" in said
+    assert cursor.execute("show tables like 'sneaked_in'").fetchall() == []
+    assert cursor.execute("select ';' as \"a;b\" /* ; */;").fetchall() == [(";",)]

@@ -57,6 +57,20 @@ def test_only_the_columns_that_are_needed_are_selected(world: World) -> None:
     assert selects == [f'SELECT "half", "id" FROM "SHOP"."{world.schema}"."ORDERS"']
 
 
+@pytest.mark.parametrize("word", ["order", "select", "TABLE", "group"])
+def test_reserved_words_name_tables_and_columns(world: World, word: str) -> None:
+    rows = pa.table({"FROM": range(40), word.upper(): range(40)})
+    world.put(word.upper(), rows)
+    source = f"shop.{world.schema.lower()}.{word}"
+    columns = [word.upper(), "FROM"]
+    assert world.connector.arrow_schema(source).names == ["FROM", word.upper()]
+    assert read_all(world.connector, source, columns, 100).num_rows == 40
+    assert world.connector.sample(source, columns=columns, max_rows=7).num_rows == 7
+    assert world.connector.version(source)
+    world.server.settings(rows_per_chunk=10**9)  # in one piece, so by ranges
+    assert read_all(world.connector, source, columns, 10).num_rows == 40
+
+
 def test_rows_without_columns_still_count(world: World) -> None:
     source = world.put("ORDERS", numbers(500))
     world.server.settings(rows_per_chunk=150)

@@ -61,12 +61,34 @@ COLUMNS: dict[str, tuple[list[str], list[Any]]] = {
         [dt.datetime(2020, 1, 1, 10)],
     ),
     "TIMESTAMP_LTZ": (
-        ["'2020-01-01 10:00:00+02:00'::TIMESTAMP_LTZ"],
-        [dt.datetime(2020, 1, 1, 8, tzinfo=UTC)],
+        [
+            f"'{t}'::TIMESTAMP_LTZ"
+            for t in (
+                "2020-01-01 10:00:00+02:00",
+                "1600-02-29 01:02:03+00:00",
+                "9999-12-31 23:59:59.999999+00:00",
+            )
+        ],
+        [
+            dt.datetime(2020, 1, 1, 8, tzinfo=UTC),
+            dt.datetime(1600, 2, 29, 1, 2, 3, tzinfo=UTC),
+            dt.datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        ],
     ),
     "TIMESTAMP_TZ": (
-        ["'2020-01-01 10:00:00+02:00'::TIMESTAMP_TZ", "'9998-01-01 00:00:00+00:00'::TIMESTAMP_TZ"],
-        [dt.datetime(2020, 1, 1, 8, tzinfo=UTC), dt.datetime(9998, 1, 1, tzinfo=UTC)],
+        [
+            f"'{t}'::TIMESTAMP_TZ"
+            for t in (
+                "2020-01-01 10:00:00+02:00",
+                "1600-02-29 01:02:03-05:00",
+                "9999-12-31 23:59:59+00:00",
+            )
+        ],
+        [
+            dt.datetime(2020, 1, 1, 8, tzinfo=UTC),
+            dt.datetime(1600, 2, 29, 6, 2, 3, tzinfo=UTC),
+            dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+        ],
     ),
     "BINARY": (["TO_BINARY('00FF', 'HEX')"], [b"\x00\xff"]),
 }

@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rle.errors import ConnectionError, JobHandlerError, RLEError, StorageError
 from rle.jobs.alive import BREATH_LIMIT_S, AliveLock
@@ -33,13 +33,12 @@ from rle.jobs.state import JobState
 from rle.jobs.turn import POLL_S, Turn
 from rle.jobs.versions import check_versions, read_request
 from rle.jobs.work import HANDLERS
-from rle.runs.clean_stream import CleanStream
+from rle.runs.clean_stream import clean_output
 from rle.runs.events import ErrorEvent, JobEvent, ResultEvent, RunEvent, WarningEvent
 from rle.runs.job_status import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import TextIO
 
     from pydantic import JsonValue
 
@@ -348,8 +347,7 @@ def main() -> None:
     """Run the job that the command line names, and end with its exit code."""
     os.environ.setdefault("RLE_HOME", str(Path.home() / ".rle"))
     # Whatever a library prints is in the job's log, for everyone who may see the job.
-    sys.stdout = cast("TextIO", CleanStream(sys.stdout))
-    sys.stderr = cast("TextIO", CleanStream(sys.stderr))
+    clean_output()
     try:
         if len(sys.argv) != 2:
             raise JobHandlerError("Usage: python -m rle.jobs.driver JOB_ID")

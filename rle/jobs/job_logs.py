@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rle.errors import JobMonitorError
 from rle.jobs.layout import LOG
 from rle.jobs.whole_lines import TAIL_BYTES, WholeLines
+from rle.runs.clean_stream import clean_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ class JobLogs:
         if data is None:
             self._state(job_id)
             data = b"".join(self._before_driver(job_id).splitlines(keepends=True)[-(lines or 0) :])
-        return data.decode("utf-8", "replace")
+        return clean_log(data.decode("utf-8", "replace"))
 
     def nodes(self, job_id: str) -> list[str]:
         """Return the ids of the nodes with workers of the job; see `JobClient.nodes`."""
@@ -105,7 +106,7 @@ class JobLogs:
         for name in names:
             data = self._api().read_file(name, node=one.id, lines=lines)
             if data:
-                parts.append(f"==> {name} <==\n{data.decode('utf-8', 'replace')}")
+                parts.append(f"==> {name} <==\n{clean_log(data.decode('utf-8', 'replace'))}")
         return "\n".join(parts)
 
     def _worker_files(self, job_id: str) -> list[tuple[RayNode, list[str]]]:

@@ -1,17 +1,40 @@
-"""A stream like sys.stdout that takes secrets out of what is printed, line by line."""
+"""Takes secrets out of what a process prints and logs, line by line, and out of such a log."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+import itertools
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rle.runs.redact import redact
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from collections.abc import Callable
 
 _EVENT = '{"type":'
 """How a line begins that is an event, which was redacted as such and must stay JSON."""
+
+
+def clean_output() -> None:
+    """Take secrets out of all that this process prints or logs from now on, in Python.
+
+    What native code writes to the file descriptors goes by.
+    """
+    sys.stdout = cast("TextIO", CleanStream(sys.stdout))
+    sys.stderr = cast("TextIO", CleanStream(sys.stderr))
+    logging.setLogRecordFactory(_clean_records(logging.getLogRecordFactory()))
+
+
+def clean_log(text: str) -> str:
+    """Return a log without secrets; its events, which were written without, as they are."""
+    if _EVENT not in text:
+        return redact(text)
+    lines = text.splitlines(keepends=True)
+    groups = itertools.groupby(lines, key=lambda line: line.startswith(_EVENT))
+    parts = ("".join(group) if is_event else redact("".join(group)) for is_event, group in groups)
+    return "".join(parts)
 
 
 class CleanStream(io.TextIOBase):
@@ -61,6 +84,25 @@ class CleanStream(io.TextIOBase):
     def fileno(self) -> int:
         """Return the file descriptor of the stream behind, which redacts nothing."""
         return self._stream.fileno()
+
+
+def _clean_records(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
+    formatter = logging.Formatter()
+
+    def make_clean(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):
+            return record  # whoever handles it says what is wrong
+        if (clean := redact(message)) != message:
+            record.msg, record.args = clean, ()
+        if record.exc_info and record.exc_info[0] is not None:
+            # What formatters take instead of asking the exception.
+            record.exc_text = redact(formatter.formatException(record.exc_info))
+        return record
+
+    return make_clean
 
 
 def _last_line(text: str) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ from rle.runs.events import ErrorEvent, ProgressEvent, parse_event
 from rle.runs.job_status import JobStatus
 from rle.runs.printable import printable
 from rle.runs.progress import ProgressDisplay, lines_of
+from rle.runs.redact import redact
 from rle.sdk.notebook import as_html, in_notebook, progress_html, show_html
 from rle.sdk.shown import activity, error_of, failure
 from rle.sdk.waiting import check_runs
@@ -219,7 +220,8 @@ def event_of(line: bytes) -> AnyEvent | None:
 
 
 def _decoded(lines: bytes) -> str:
-    text = lines.decode(errors="replace")
+    # Native code may have printed past the job's own net.
+    text = redact(lines.decode(errors="replace"))
     return text if text.endswith("\n") else f"{text}\n"
 
 

@@ -8,6 +8,7 @@ the rest. `faults` makes a worker fail at a chosen step.
 # Shapes: N rows of a split, S rows of a batch.
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 NUM_CODES = 50
 NUM_NUMBERS = 6
+LEAKED = "password=hunter2-canary"
+"""What a fault of kind "leak" tells in every way there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ class TinyLoader:
 class Fault(Value):
     """Something that goes wrong once, in one worker, before a given step."""
 
-    kind: Literal["kill", "data_error", "bug"]
+    kind: Literal["kill", "data_error", "bug", "leak"]
     rank: int
     epoch: int
     step: int
@@ -156,6 +159,10 @@ class Fault(Value):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.kind == "data_error":
             raise DataError("row 7 of the tiny split is not a row")
+        if self.kind == "leak":
+            print(f"printed {LEAKED}")  # noqa: T201
+            logging.getLogger("tiny").warning("logged %s", LEAKED)
+            raise DataError(f"raised {LEAKED}")
         raise ZeroDivisionError("a bug in the tiny loader")
 
 

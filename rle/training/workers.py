@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import threading
+import traceback
 import uuid
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,9 @@ import torch
 
 from rle.errors import TrainingError, ValidationError
 from rle.ingest.ray_runtime import ensure_ray, joins_cluster
+from rle.runs.clean_stream import clean_output
 from rle.runs.events import EventLog, WarningEvent
+from rle.runs.redact import redact
 from rle.training.device import check_device, gpus_needed, gpus_per_worker
 from rle.training.job import RESULT_FILE, TrainingResult, carry_out, job_from
 from rle.training.ranks import Ranks
@@ -179,6 +182,7 @@ def train_worker(settings: dict[str, str]) -> None:
     relay = Relay(job.folder)
     if relay.must_stop or relay.failure() is not None:
         return  # the driver is leaving, or a restart would meet the same error again
+    clean_output()
     torch.set_num_threads(max(int(job.config.cpus_per_worker), 1))
     ranks = Ranks.current(ray.train.torch.get_device())
     try:
@@ -194,11 +198,21 @@ def train_worker(settings: dict[str, str]) -> None:
             carry_out(job, ranks, on_event=on_event, should_stop=relay.is_asked_to_stop)
     except KeyboardInterrupt:
         return  # the driver asked for it
-    except RuntimeError:
-        raise  # how torch tells that another worker is gone; a restart may help
     except Exception as error:
-        relay.write_failure(error)
+        # A RuntimeError is how torch tells that another worker is gone; a restart may help.
+        if not isinstance(error, RuntimeError):
+            relay.write_failure(error)
+        if (clean := _without_secrets(error)) is not None:
+            raise clean from None
         raise
+
+
+def _without_secrets(error: Exception) -> Exception | None:
+    """Return what Ray may log in an error's place, if it or what led to it tells a secret."""
+    whole = "".join(traceback.format_exception(error))
+    if (clean := redact(whole)) == whole:
+        return None
+    return (RuntimeError if isinstance(error, RuntimeError) else TrainingError)(clean)
 
 
 @contextlib.contextmanager

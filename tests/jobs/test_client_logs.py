@@ -142,6 +142,18 @@ def test_a_log_is_read_whole_or_by_its_last_lines(place):
     assert place.client.log(job_id, lines=2) == "b\nc\n"
 
 
+def test_what_native_code_wrote_of_secrets_is_not_told(place):
+    job_id = place.sent()
+    place.board.jobs[job_id]["job_id"] = "02000000"
+    (place.jobs / job_id).mkdir(exist_ok=True)
+    (place.jobs / job_id / "log.txt").write_text("login with password=hunter2\n")
+    for folder in (place.board.logs / HEAD, place.board.logs):
+        folder.mkdir(exist_ok=True)
+        (folder / "worker-a-02000000-1.out").write_text("token=hunter2\n")
+    assert place.client.log(job_id) == "login with password=***\n"
+    assert place.client.log(job_id, node=HEAD).endswith("token=***\n")
+
+
 def test_workers_logs_are_told_node_by_node(place):
     job_id = place.sent()
     assert place.client.nodes(job_id) == []

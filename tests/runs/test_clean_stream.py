@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from rle.runs.clean_stream import CleanStream
+from rle.runs.clean_stream import CleanStream, clean_log, clean_output
 
 
 @pytest.fixture
@@ -32,6 +32,39 @@ def test_what_prints_and_logs_is_redacted(behind: io.StringIO) -> None:
     record = logging.LogRecord("x", logging.WARNING, "x", 1, "password=%s", ("abc",), None)
     logging.StreamHandler(clean).handle(record)
     assert behind.getvalue() == "with ***\npassword=***\n"
+
+
+def test_all_that_is_printed_or_logged_from_now_on_is_redacted(
+    behind: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", behind)
+    monkeypatch.setattr("sys.stderr", behind)
+    handler = logging.StreamHandler(logged := io.StringIO())
+    logger = logging.getLogger("test_clean_stream")
+    logger.addHandler(handler)
+    factory = logging.getLogRecordFactory()
+    try:
+        clean_output()
+        print("printed tiger7tiger")  # noqa: T201
+        logger.warning("logged %s, %d", "tiger7tiger", 1)
+        try:
+            raise KeyError("raised tiger7tiger")
+        except KeyError:
+            logger.exception("why")
+    finally:
+        logging.setLogRecordFactory(factory)
+        logger.removeHandler(handler)
+    assert behind.getvalue() == "printed ***\n"
+    assert logged.getvalue().startswith("logged ***, 1\nwhy\nTraceback")
+    assert logged.getvalue().endswith("KeyError: 'raised ***'\n")
+
+
+def test_a_log_is_cleaned_around_its_events(behind: io.StringIO) -> None:
+    event = '{"type":"result","result":{"token":5}}\n'
+    assert (
+        clean_log(f"a tiger7tiger\n{event}token=abc1234\nlast") == f"a ***\n{event}token=***\nlast"
+    )
+    assert clean_log("password=abc") == "password=***"
 
 
 def test_an_event_stays_json(behind: io.StringIO) -> None:

@@ -87,6 +87,14 @@ def test_a_failure_ends_the_stream_with_advice_said_once(jobs, capsys):
     assert out.count("The GPU is full") == 1
 
 
+def test_what_native_code_wrote_of_secrets_is_not_shown(jobs, capsys):
+    jobs.log_parts = [b"password=hunter2\n", line(WarningEvent(message="w")) + b"token=hunter2\n"]
+    _, out = streamed(jobs, running(), completed(), capsys=capsys)
+    assert "hunter2" not in out
+    assert "password=***" in out
+    assert "token=***" in out
+
+
 def test_a_lost_connection_is_taken_up_where_it_broke(jobs, capsys):
     jobs.log_parts = [
         b"one\n",

@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,9 +19,6 @@ from rle.testing.training import Fault, TinyJob
 from rle.training.checkpoint import read_weights
 from rle.training.relay import Relay
 from rle.training.workers import run_training, train_worker
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Ray Data, which Ray Train imports, sets options of its own that it has deprecated.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")
@@ -165,6 +162,22 @@ def test_what_a_worker_raises_is_raised_here_as_it_was(ray_local, tmp_path):
     with pytest.raises(DataError) as caught:
         train(job)
     assert str(caught.value) == "row 7 of the tiny split is not a row"
+
+
+@pytest.mark.ray
+def test_no_secret_that_a_worker_prints_logs_or_raises_is_in_rays_logs(ray_local, tmp_path):
+    fault = Fault(kind="leak", rank=1, epoch=0, step=2, mark=tmp_path / "mark")
+    job = tiny_job(tmp_path / "job", fault=fault, config={"num_workers": 2})
+    with pytest.raises(DataError, match=r"raised password=\*\*\*"):
+        train(job)
+    logs = Path(ray_local.address_info["session_dir"]) / "logs"
+
+    def told(text: str) -> list[Path]:
+        return [path for path in logs.rglob("*") if path.is_file() and text in path.read_text()]
+
+    for way in ("printed", "logged", "raised"):
+        assert told(f"{way} password=***")
+    assert not told("hunter2-canary")
 
 
 @pytest.mark.ray

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from rle.connectors import snowflake_names as names
 from rle.connectors.names import quote
 from rle.connectors.snowflake_session import session
-from rle.errors import PermissionError, UnknownNameError, ValidationError
+from rle.errors import NotSeenError, PermissionError, RLEError, UnknownNameError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,12 +56,25 @@ def sources_in(connector: SnowflakeConnector, schema: str) -> list[str]:
     name = names.write(parts)
     sql = ".".join(map(quote, parts))
     with session(connector, doing=f"listing the tables of {name}") as opened:
-        rows = _all_objects(opened, sql)
+        try:
+            rows = _all_objects(opened, sql)
+        except NotSeenError as error:
+            known = _schemas(opened, parts[0])
+            raise NotSeenError("schema in Snowflake", name, known, error.args[3]) from None
         if not rows:
-            shown = opened.rows(f"SHOW SCHEMAS IN DATABASE {quote(parts[0])}")
-            known = [names.write((parts[0], row["name"])) for row in shown]
+            known = _schemas(opened, parts[0])
             raise UnknownNameError("schema with tables", name, [k for k in known if k != name])
     return sorted(set(_full_names(rows)))
+
+
+def _schemas(opened: Session, database: str) -> list[str]:
+    """Return the full names of the schemas that the role sees; none where it sees no database."""
+    try:
+        rows = opened.rows(f"SHOW SCHEMAS IN DATABASE {quote(database)}")
+    except RLEError:
+        return []
+    found = [row["name"] for row in rows if row["name"] != "INFORMATION_SCHEMA"]
+    return [names.write((database, name)) for name in found]
 
 
 def _all_objects(opened: Session, schema: str) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ MAX_KEY_ROWS = 2_000_000
 """Rows of a table whose key is looked through for the values of a link."""
 _GENERIC = ("id", "key", "code", "no", "nr", "num", "number", "uuid", "guid", "sk", "pk")
 _MIN_STEM = 3
+_MIN_KEY_ROWS = 2  # a single row differs from all others whatever it holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _look(table: GNNTable, sample: pa.Table) -> _Table:
 
 
 def _own_keys(table: _Table) -> Iterator[SuggestedKey]:
-    if table.draft.candidate_keys or not table.rows.num_rows:
+    if table.draft.candidate_keys or table.rows.num_rows < _MIN_KEY_ROWS:
         return
     for column in table.rows.schema.names:
         values = table.rows[column]

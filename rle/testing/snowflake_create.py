@@ -63,7 +63,7 @@ def _create_in(session: Session, expression: exp.Create, kind: str, name: Name) 
         declared = declared_columns(session, source) if schema is None else []
         table.columns = {column: Column(of) for column, of in declared if of is not None}
     if schema is not None and kind == "TABLE":
-        _take_columns(session, table, schema)
+        _take_columns(session, name, table, schema)
     target = expression.this.this if schema is not None else expression.this
     for part, exact in zip(("catalog", "db", "this"), name, strict=True):
         target.set(part, exp.to_identifier(exact, quoted=True))
@@ -110,9 +110,9 @@ def _copy_shape(
     expression.set("expression", query if has_rows else query.limit(0))
 
 
-def _take_columns(session: Session, table: Table, schema: exp.Schema) -> None:
+def _take_columns(session: Session, own: Name, table: Table, schema: exp.Schema) -> None:
     """Note declared types and keys, and leave DuckDB what it can hold."""
-    _take_keys(session, table, schema)
+    _take_keys(session, own, table, schema)
     columns = [part for part in schema.expressions if isinstance(part, exp.ColumnDef)]
     for column in columns:
         if column.kind is None:
@@ -137,20 +137,25 @@ def _take_columns(session: Session, table: Table, schema: exp.Schema) -> None:
     schema.set("expressions", columns)
 
 
-def _take_keys(session: Session, table: Table, schema: exp.Schema) -> None:
+def _take_keys(session: Session, own: Name, table: Table, schema: exp.Schema) -> None:
     for part in schema.expressions:
         if isinstance(part, exp.ColumnDef):
             for constraint in part.args.get("constraints") or []:
-                _take_key(session, table, constraint.kind, (folded(part.this),), "")
+                _take_key(session, own, table, constraint.kind, (folded(part.this),), "")
         elif isinstance(part, exp.Constraint):
             for inner in part.expressions:
-                _take_key(session, table, inner, (), folded(part.this))
+                _take_key(session, own, table, inner, (), folded(part.this))
         else:
-            _take_key(session, table, part, (), "")
+            _take_key(session, own, table, part, (), "")
 
 
 def _take_key(
-    session: Session, table: Table, key: exp.Expression, columns: tuple[str, ...], name: str
+    session: Session,
+    own: Name,
+    table: Table,
+    key: exp.Expression,
+    columns: tuple[str, ...],
+    name: str,
 ) -> None:
     if isinstance(key, exp.PrimaryKeyColumnConstraint | exp.PrimaryKey):
         table.primary = columns or _key_columns(key.expressions)
@@ -159,18 +164,18 @@ def _take_key(
         table.unique.append(columns or _key_columns(key.this.expressions))
     elif isinstance(key, exp.ForeignKey | exp.Reference):
         reference = key.args["reference"] if isinstance(key, exp.ForeignKey) else key
-        own = columns or _key_columns(key.expressions)
+        here = columns or _key_columns(key.expressions)
         schema = reference.this
         target = schema.this if isinstance(schema, exp.Schema) else schema
         full = session.full(
             [folded(target.args[p]) for p in ("catalog", "db", "this") if target.args.get(p)]
         )
-        other = session.catalog.find(full)
+        other = table if full == own else session.catalog.find(full)
         there = (
             _key_columns(schema.expressions) if isinstance(schema, exp.Schema) else other.primary
         )
         name = name or f"SYS_CONSTRAINT_{len(table.foreign) + 1}"
-        table.foreign.append(Foreign(own, full, there or other.primary, name))
+        table.foreign.append(Foreign(here, full, there or other.primary, name))
 
 
 def _key_columns(parts: list[exp.Expression]) -> tuple[str, ...]:
@@ -182,5 +187,5 @@ def add_key(session: Session, match: re.Match[str]) -> Answer:
     name = session.name(match["name"])
     table = session.check_table(name, "OWNERSHIP")
     stub = parse_one(f"CREATE TABLE rle_stub (rle_column INT, {match['key']})")
-    _take_keys(session, table, stub.this)
+    _take_keys(session, name, table, stub.this)
     return done()

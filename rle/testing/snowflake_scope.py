@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Rows = tuple[tuple[str, ...], list[dict[str, Any]]]
 """Columns of an answer of SHOW, and its rows."""
 NO_DATE = "1970-01-01 00:00:00.000 +0000"
-_GONE = "SQL compilation error:\nObject does not exist, or operation cannot be performed."
+GONE = "SQL compilation error:\nObject does not exist, or operation cannot be performed."
 
 
 def in_scope(session: Session, match: re.Match[str]) -> Iterator[tuple[Name, Table]]:
@@ -34,7 +34,7 @@ def in_scope(session: Session, match: re.Match[str]) -> Iterator[tuple[Name, Tab
     elif scope == "DATABASE":
         wanted = (parts[0] if parts else session.database or "",)
         if wanted[0] not in session.catalog.schemas:
-            raise SnowflakeError("002043", _GONE, "02000")
+            raise SnowflakeError("002043", GONE, "02000")
     elif scope == "ACCOUNT":
         wanted = ()
     elif parts or session.schema is not None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from snowflake_accounts import SnowflakeError
 from snowflake_catalog import shown, split_name
-from snowflake_scope import NO_DATE, Rows, in_scope, moment
+from snowflake_scope import GONE, NO_DATE, Rows, in_scope, moment
 
 if TYPE_CHECKING:
     import re
@@ -88,6 +89,8 @@ def schemas(session: Session, match: re.Match[str]) -> Rows:
     """Return the rows of SHOW SCHEMAS."""
     database = split_name(match["in"])[0] if match["in"] else session.database
     everywhere = (match["scope"] or "").upper() == "ACCOUNT" or database is None
+    if not everywhere and database not in session.catalog.schemas:
+        raise SnowflakeError("002043", GONE, "02000")
     return _SCHEMAS, [
         {
             "created_on": NO_DATE,

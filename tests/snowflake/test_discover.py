@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 import rle
+from rle.connectors import snowflake_access as access
+from rle.connectors import snowflake_keys
 from rle.connectors.keys import DeclaredLink, TableKeys
 from rle.connectors.snowflake import SnowflakeConnector
 from rle.connectors.snowflake_keys import read_keys
@@ -178,3 +181,92 @@ def test_what_is_no_fault_of_a_table_ends_the_search_at_once(account, snowflake_
     snowflake_server.add_warehouse("WH", is_suspended=True, quota_is_used=True)
     with pytest.raises(ConnectionError, match="credits are used up"):
         rle.Dataset.from_schema(account, "shop.keys")
+
+
+ODD = """
+    CREATE TABLE SHOP.ODD_OTHER.LANDS (ID INTEGER PRIMARY KEY);
+    CREATE TABLE A (ID INTEGER PRIMARY KEY, B_ID INTEGER, CODE VARCHAR UNIQUE);
+    CREATE TABLE B (ID INTEGER PRIMARY KEY, A_ID INTEGER REFERENCES A (ID),
+        PARENT_ID INTEGER REFERENCES B (ID));
+    ALTER TABLE A ADD FOREIGN KEY (B_ID) REFERENCES B (ID);
+    CREATE TABLE C (K1 INTEGER, K2 INTEGER, A_CODE VARCHAR REFERENCES A (CODE),
+        LAND INTEGER REFERENCES SHOP.ODD_OTHER.LANDS (ID), PRIMARY KEY (K1, K2));
+    CREATE TABLE D (K1 INTEGER, K2 INTEGER, FOREIGN KEY (K1, K2) REFERENCES C (K1, K2));
+    CREATE TABLE "a ""b"" d.t" ("the key" INTEGER PRIMARY KEY, "select" INTEGER,
+        FOREIGN KEY ("select") REFERENCES "a ""b"" d.t" ("the key"));
+    CREATE TABLE CLOSED (ID INTEGER PRIMARY KEY);
+    CREATE TABLE HIDDEN (ID INTEGER PRIMARY KEY);
+    CREATE VIEW OVER_NOTHING AS SELECT * FROM D;
+"""
+
+
+@pytest.fixture
+def odd(account, snowflake_server):
+    """A schema with what schemas seldom have, some of it closed."""
+    for schema in ("ODD", "ODD_OTHER"):
+        snowflake_server.add_schema("SHOP", schema)
+    with snowflake_server.connect(schema="ODD") as connection, connection.cursor() as cursor:
+        if not cursor.execute("SHOW TABLES IN SCHEMA SHOP.ODD").fetchall():
+            for statement in ODD.split(";")[:-1]:
+                cursor.execute(statement)
+            cursor.execute("ALTER TABLE D RENAME TO E")
+    snowflake_server.revoke("SELECT", "TABLE", "SHOP.ODD.CLOSED")
+    snowflake_server.revoke("ALL", "TABLE", "SHOP.ODD.HIDDEN")
+    return account
+
+
+@pytest.mark.snowflake
+def test_keys_of_every_kind_are_used_or_said(odd):
+    draft = rle.Dataset.from_schema(odd, "shop.odd")
+    links = {t.name: {k.column_name: k.link_to for k in t.foreign_keys} for t in draft.tables}
+    assert links == {
+        "a_b_d_t": {"select": 'a_b_d_t."the key"'},  # to itself
+        "a": {"B_ID": "b.ID"},  # in a circle
+        "b": {"A_ID": "a.ID", "PARENT_ID": "b.ID"},
+        "c": {"A_CODE": "a.CODE"},  # to a unique column
+        "e": {},
+    }
+    for said in (
+        "c: declared link LAND -> SHOP.ODD_OTHER.LANDS (ID) is not used",
+        "c: its declared primary key has 2 columns (K1, K2)",
+        "e: declared link K1, K2 -> SHOP.ODD.C (K1, K2) is not used: a link is one column",
+        "SHOP.ODD.OVER_NOTHING: left out, for it cannot be read",
+        "GRANT SELECT ON TABLE SHOP.ODD.CLOSED TO ROLE TRAINER",
+    ):
+        assert said in str(draft)
+    assert "HIDDEN" not in str(draft)
+    found = {}
+    exec(draft.to_code(), found)
+    assert [repr(table) for table in found["tables"]] == [repr(table) for table in draft.tables]
+
+
+@pytest.mark.snowflake
+def test_a_schema_without_tables_or_of_another_name_is_told_with_the_nearest(account):
+    with pytest.raises(UnknownNameError, match=r"schema with tables named 'SHOP\.EMPTY'"):
+        rle.Dataset.from_schema(account, "shop.empty")
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'SHOP\.KEYS'\?.*GRANT USAGE"):
+        rle.Dataset.from_schema(account, 'shop."keys"')
+    with pytest.raises(UnknownNameError, match="GRANT USAGE ON DATABASE NOWHERE"):
+        rle.Dataset.from_schema(account, "nowhere.keys")
+
+
+@pytest.mark.snowflake
+def test_a_schema_is_listed_page_by_page(account, snowflake_server, monkeypatch):
+    monkeypatch.setattr(access, "MAX_SOURCES", 2)
+    snowflake_server.add_schema("SHOP", "LONG")
+    names = ["A", "a\\'b", "B", "it's", "z"]
+    for name in names:
+        snowflake_server.put(("SHOP", "LONG", name + " "), pa.table({"ID": [1]}))
+    found = account.sources_in("SHOP.LONG")
+    assert found == sorted(f'SHOP.LONG."{name} "' for name in names)
+
+
+@pytest.mark.snowflake
+def test_keys_that_one_answer_does_not_hold_are_asked_for_by_table(account, monkeypatch):
+    whole = [(item.source, item.keys) for item in account.survey(KEYED, max_rows=10)]
+    assert whole[0][1].primary == ("ID",)
+    monkeypatch.setattr(snowflake_keys, "MAX_SHOWN", 1)
+    assert [(item.source, item.keys) for item in account.survey(KEYED, max_rows=10)] == whole
+
+
+KEYED = ["SHOP.KEYS.CUSTOMERS", "SHOP.KEYS.ORDERS", "shop.keys.new_orders"]

@@ -106,6 +106,7 @@ UNDECLARED = """
     CREATE TABLE "SUPPLIER" AS SELECT range AS "S_SUPPKEY", range % 5 AS "S_NATIONKEY"
         FROM range(20);
     CREATE TABLE twice AS SELECT 1 AS twice_id FROM range(2);
+    CREATE TABLE single AS SELECT 1 AS single_id;
     CREATE TABLE empty (id INTEGER, customer_id INTEGER);
 """
 

@@ -10,6 +10,9 @@ from rle.errors import ValidationError
 _PART = r'(?:"(?:[^"]|"")+"|[^."][^.]*)'
 _NAME = re.compile(rf"({_PART})\.({_PART})\.({_PART})")
 _SCHEMA = re.compile(rf"({_PART})\.({_PART})")
+_BREAKS = re.compile(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+")
+# What a terminal obeys in place of showing it: escape sequences, and marks that turn text round.
+_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
 def parse(source: str, *, example: str) -> tuple[str, str, str]:
@@ -84,6 +87,11 @@ def quote(identifier: str) -> str:
     if "\0" in identifier:
         raise ValidationError(f"Name {identifier!r} holds a NUL character.")
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def shown(text: str) -> str:
+    """Return a name, or what a server says, in one line that a terminal shows and never obeys."""
+    return _OBEYED.sub("?", _BREAKS.sub(" ", text))
 
 
 def _unquote(part: str) -> str:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import pkgutil
-import re
 import traceback
 from typing import TYPE_CHECKING
 
 from rle.connectors import snowflake_remedies as remedies
+from rle.connectors.names import shown
 from rle.connectors.snowflake_failures import FAILURES, Failure
 from rle.errors import ConnectionError, DataError, NotSeenError, RLEError, ValidationError
 
 if TYPE_CHECKING:
+    import re
+
     from rle.connectors.snowflake_remedies import Where
 
 _MAX_SAID = 20_000  # characters of an answer that are looked at: a server may send any number
 _ADDRESSED = ("warehouse_unreachable", "certificate", "not_snowflake")
-_BLANKS = re.compile(r"[\s\x1c-\x1f\x85\u2028\u2029]+")
-# What a terminal obeys in place of showing it: escape sequences, and marks that turn text round.
-_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def find(text: str) -> tuple[Failure, re.Match[str]] | None:
@@ -74,7 +73,7 @@ def explain(error: BaseException, *, doing: str, where: Where | None = None) -> 
     if match is None:
         return _unknown(error, text, doing)
     failure, found = match
-    advice = _shown(failure.advise(found, where))
+    advice = shown(failure.advise(found, where))
     if failure.error is NotSeenError:
         kind = remedies.kind_of(found).lower().replace("object", "table or view")
         return NotSeenError(f"{kind} in Snowflake", _name(found, where), (), advice)
@@ -112,9 +111,5 @@ def _capital(text: str) -> str:
 
 def _clean(text: str) -> str:
     # Logs and errors are a layer above connectors, so what cleans them is found by its name.
-    return _shown(pkgutil.resolve_name("rle.runs.redact:redact")(text))
+    return shown(pkgutil.resolve_name("rle.runs.redact:redact")(text))
 
-
-def _shown(text: str) -> str:
-    """Return text in one line that a terminal shows and does nothing else with."""
-    return _OBEYED.sub("?", _BLANKS.sub(" ", text))

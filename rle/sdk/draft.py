@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rle.connectors.names import parse
+from rle.connectors.names import parse, shown
 from rle.errors import UnknownNameError, ValidationError
 from rle.runs.progress import ProgressDisplay
 from rle.runs.stage import StageProgress
@@ -218,7 +218,7 @@ class SchemaDraft:
         if self._notes:
             lines.append("To know:")
             lines += [f"  {note}" for note in self.notes]
-        return "\n".join(lines)
+        return "\n".join(map(shown, lines))
 
     def __repr__(self) -> str:
         return f"<SchemaDraft of {self.schema}: {', '.join(self._tables)}>"

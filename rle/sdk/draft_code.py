@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rle.connectors.names import shown
+
 if TYPE_CHECKING:
     from rle.connectors.base import Connector
     from rle.sdk.draft import SchemaDraft
@@ -33,7 +35,7 @@ def to_code(draft: SchemaDraft) -> str:
     lines += [""]
     about = [*map(str, draft.suggestions), *draft.notes]
     if about:
-        lines += ["# Suggested or left open:", *(f"# - {_one_line(text)}" for text in about), "#"]
+        lines += ["# Suggested or left open:", *(f"# - {shown(text)}" for text in about), "#"]
     return "\n".join(lines) + "\n" + _DATASET
 
 
@@ -89,7 +91,3 @@ def _key(key: CandidateKey) -> str:
 def _link(key: ForeignKey) -> str:
     feature = ", is_feature=True" if key.is_feature else ""
     return f"rle.ForeignKey({key.column_name!r}, {key.link_to!r}{feature})"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from rle.connectors.names import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -16,11 +18,11 @@ PLAIN_WIDTH = 160
 
 def show_rows(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a titled table. Long values are folded, never cut."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=shown(title), title_justify="left", title_style="bold")
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(shown, row))
     show_table(table)
 
 
@@ -36,7 +38,8 @@ def line_width() -> int:
 
 def say(message: str) -> None:
     """Print one message as it is."""
-    _console().print(message, markup=False, highlight=False, soft_wrap=True)
+    text = "\n".join(map(shown, message.split("\n")))
+    _console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def yes(flag: bool) -> str:

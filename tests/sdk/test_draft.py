@@ -209,6 +209,25 @@ def test_the_code_asks_what_is_open_and_quotes_what_is_odd(tmp_path):
     assert same(found["tables"], draft.tables)
 
 
+def test_a_terminal_shows_names_and_obeys_none(tmp_path, capsys):
+    odd = "x\r\nimport os\x1b[31m\x07\u202e\x85y"
+    path = tmp_path / "odd.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute(f"""
+            CREATE TABLE "{odd}" (id INTEGER, "{odd}" DATE, more DATE);
+            INSERT INTO "{odd}" SELECT i, '2020-01-01', '2020-01-01' FROM range(20) t(i);
+        """).fetchall()
+    draft = rle.Dataset.from_schema(rle.DuckDBConnector(database=str(path)), "odd.main")
+    draft.tables[0].show_table()
+    assert draft.suggestions
+    for text in (str(draft), draft.to_code(), capsys.readouterr().out):
+        assert text
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert not [line for line in text.split("\n") if line.startswith("import os")]
+    saved = draft.save(tmp_path / "odd.yaml")
+    assert same(rle.Dataset.from_draft(saved).tables, draft.tables)
+
+
 def test_the_file_of_a_draft_is_read_back_as_it_was(draft, tmp_path):
     for name, state in (("open", draft), ("edited", edited(draft))):
         path = state.save(tmp_path / f"{name}.yaml")

@@ -206,7 +206,11 @@ def _as_arrow(batch: Any) -> pa.Table | None:
 
 def _rows_of_json(batch: Any, schema: pa.Schema, source: str) -> Iterator[pa.RecordBatch]:
     held: list[Any] = []
-    for row in batch.create_iter():
+    try:
+        rows = batch.create_iter()
+    except ValueError:
+        raise ConnectionError(f"A batch of {source} came garbled: it is no JSON.") from None
+    for row in rows:
         if isinstance(row, Exception):
             raise row
         held.append(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -137,3 +138,14 @@ def test_a_query_of_no_row_has_its_columns(world: World, has_arrow: bool) -> Non
     sample = world.connector.sample(source, columns=["name", "id"], max_rows=5)
     assert sample.schema.equals(pa.schema({"name": pa.string(), "id": pa.int64()}))
     assert sample.num_rows == 0
+
+
+def test_a_batch_that_is_no_json_is_one_that_broke_off() -> None:
+    class JSONResultBatch:
+        rowcount = 1
+
+        def create_iter(self) -> object:
+            return json.loads("<html>Log in first</html>")
+
+    with pytest.raises(ConnectionError, match=r"SHOP\.PUBLIC\.ORDERS came garbled"):
+        list(snowflake_results.rows_of(JSONResultBatch(), pa.schema([]), "SHOP.PUBLIC.ORDERS"))

@@ -316,6 +316,17 @@ FAILURES = (
         rank=4,
     ),
     Failure(
+        "storage",
+        means="Rows were not taken by the cloud storage (S3, Azure, Google Cloud) that Snowflake "
+        "keeps stages in; it has addresses of its own.",
+        advice="Let the network of this machine through to them: SELECT SYSTEM$ALLOWLIST() lists "
+        "them, of type STAGE. Where they are open, try again later.",
+        pattern=r"\b25300[0-9]\b|While putting file\(s\) there was an error"
+        r"|Failed to upload files\.",
+        rank=2,
+        is_passing=True,
+    ),
+    Failure(
         "cut",
         means="The connection to Snowflake was cut before the answer was there.",
         advice="Look at the network between this machine and Snowflake, and try again.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -65,10 +65,3 @@ def place(snowflake_server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch) -> I
     state = snowflake_server.state()
     assert [name for name in state["stages"] if name[1] == here.schema] == []
     assert state["stage_files"] == 0
-
-
-@pytest.fixture
-def cursor(snowflake_server: FakeSnowflake) -> Iterator[Any]:
-    """A cursor of the driver, in a session that ends with the test."""
-    with snowflake_server.connect() as connection:
-        yield connection.cursor()

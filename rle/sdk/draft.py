@@ -5,14 +5,16 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rle.connectors.names import parse, shown
+from rle.connectors.names import shown
 from rle.errors import UnknownNameError, ValidationError
 from rle.runs.progress import ProgressDisplay
 from rle.runs.stage import StageProgress
+from rle.spec.dataset_handle import reads_task_table
 from rle.spec.discover import Note, discover, time_candidates
 from rle.spec.show import say
 from rle.spec.suggest import SuggestedKey, Suggestion, suggest
 from rle.spec.table import ForeignKey
+from rle.spec.task_handle import LinkTask, NodeTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from rle.connectors.base import Connector
     from rle.sdk.dataset import Dataset
     from rle.spec.gnn_table import GNNTable
-    from rle.spec.task_handle import LinkTask, NodeTask
 
 MANY_TABLES = 20
 """From so many tables on, there is a progress bar."""
@@ -168,14 +169,17 @@ class SchemaDraft:
 
         Raises:
             ValidationError: It is open when a table's rows became known, a table has neither key
-                nor link, or as for `Dataset`.
+                nor link, one links to a table of the task, or as for `Dataset`.
         """
         from rle.sdk.dataset import Dataset
 
-        of_task = [table.name for table in self.tables if _is_of_task(table, task_description)]
+        # What is no task is refused by the dataset, in its own words.
+        is_task = isinstance(task_description, NodeTask | LinkTask)
+        of_task = [t.name for t in self.tables if is_task and reads_task_table(t, task_description)]
         if of_task:
             say(f"Left out of the graph, as tables of the task: {', '.join(of_task)}.")
         tables = [table for table in self.tables if table.name not in of_task]
+        _check_no_link_to(of_task, tables)
         self._check_decided(tables)
         return Dataset(self.connector, name, tables, task_description)
 
@@ -202,7 +206,8 @@ class SchemaDraft:
 
     def __str__(self) -> str:
         num_links = sum(len(table.foreign_keys) for table in self.tables)
-        lines = [f"Draft of {self.schema}: {len(self.tables)} tables, {num_links} links"]
+        found = f"{_count(len(self.tables), 'table')}, {_count(num_links, 'link')}"
+        lines = [f"Draft of {self.schema}: {found}"]
         for table in self.tables:
             lines.append(f"  {table.name} ({table.source}): {', '.join(_roles(table))}")
             lines += [f"    {key.column_name} -> {key.link_to}" for key in table.foreign_keys]
@@ -273,18 +278,20 @@ def draft_schema(
 
 def _roles(table: GNNTable) -> list[str]:
     keys = [key.column_name for key in table.candidate_keys]
-    roles = [f"{len(table.columns)} columns", f"key {', '.join(keys)}" if keys else "no key"]
+    roles = [_count(len(table.columns), "column"), f"key {', '.join(keys)}" if keys else "no key"]
     return roles + ([f"time {table.time_column}"] if table.time_column else [])
 
 
-def _is_of_task(table: GNNTable, task: NodeTask | LinkTask) -> bool:
-    # What is no task is refused by the dataset, in its own words.
-    sources = getattr(task, "task_data_source", {}).values()
-    return _folded(table.source) in {_folded(source) for source in sources}
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _folded(source: str) -> tuple[str, ...]:
-    try:
-        return tuple(part.casefold() for part in parse(source, example="DB.SCHEMA.TABLE"))
-    except ValidationError:  # the path of a file
-        return (source,)
+def _check_no_link_to(of_task: Sequence[str], tables: Sequence[GNNTable]) -> None:
+    for table in tables:
+        for link in table.foreign_keys:
+            if link.link_table in of_task:
+                raise ValidationError(
+                    f"{table.name}.{link.column_name} links to {link.link_table!r}, a table of the "
+                    "task, which is no part of the graph, as it holds labels. "
+                    f"draft.leave_out({link.link_table!r}) takes the links to it out as well."
+                )

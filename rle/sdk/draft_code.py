@@ -18,6 +18,7 @@ _DATASET = """\
 # task = rle.NodeTask(connector, name="...", task_data_source={"train": ..., "validation": ...},
 #     source_entity_column="...", source_entity_table="...", target_column="...",
 #     task_type="binary_classification", time_column="...")
+# Tables of the task hold labels: take them out of `tables`.
 # dataset = rle.Dataset(connector, "...", tables=tables, task_description=task)
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from rle.connectors.names import parse
 from rle.errors import DataError, ValidationError
 from rle.spec.dataset import DatasetSpec
 from rle.spec.diagram import draw_dataset
@@ -58,6 +59,7 @@ class Dataset:
         for table in self._tables:
             table.validate_table()
         self._check_entities()
+        self._report_labels()
 
     @property
     def name(self) -> str:
@@ -120,6 +122,18 @@ class Dataset:
                     "predict for. Other tables may be empty, the entity's may not."
                 )
 
+    def _report_labels(self) -> None:
+        """Say which tables of the graph hold the answers; a user may know why."""
+        # The rows of a link task may be those of a table that the graph has by right.
+        label = self._task.target_column if isinstance(self._task, NodeTask) else None
+        for table in self._tables:
+            if label in table.columns and reads_task_table(table, self._task):
+                say(
+                    f"Table {table.name!r} is a table of the task, {table.source}, with its label "
+                    f"{label!r}: a prediction may see the answer. Leave the table out of the "
+                    f"graph, or the column: remove_column({label!r})."
+                )
+
     def _check_connectors(self) -> None:
         for owner in (*self._tables, self._task):
             if owner.connector != self.connector:
@@ -127,3 +141,15 @@ class Dataset:
                     f"{owner!r} was made with another connector than the dataset's; a dataset is "
                     "read from one place."
                 )
+
+
+def reads_task_table(table: GNNTable, task: NodeTask | LinkTask) -> bool:
+    """Whether a table of the graph is read from what the task's rows are read from."""
+    return _folded(table.source) in {_folded(s) for s in task.task_data_source.values()}
+
+
+def _folded(source: str) -> tuple[str, ...]:
+    try:
+        return tuple(part.casefold() for part in parse(source, example="DB.SCHEMA.TABLE"))
+    except ValidationError:  # the path of a file
+        return (source,)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -67,7 +69,7 @@ def same(left, right):
 def test_a_draft_says_what_was_found_and_what_is_open(draft):
     text = str(draft)
     for said in (
-        "Draft of shop.a: 2 tables, 1 links",
+        "Draft of shop.a: 2 tables, 1 link\n",
         "customers (shop.a.customers): 10 columns, key customer_id",
         "    customer_id -> customers.customer_id",
         "  customers: joined_at, birthday?",
@@ -115,7 +117,83 @@ def test_tables_of_the_task_are_no_part_of_the_graph(connector, task, capsys):
     assert "churn_test" in {table.name for table in draft.tables}
     dataset = draft.dataset("shop", task)
     assert [table.name for table in dataset.tables] == ["customers", "transactions"]
-    assert "Left out of the graph, as tables of the task: churn_test" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Left out of the graph, as tables of the task: churn_test" in said
+    assert "a prediction may see the answer" not in said
+    draft["churn_train"].set_foreign_key(rle.ForeignKey("customer_id", "customers.customer_id"))
+    rle.Dataset(connector, "shop", [draft["customers"], draft["churn_train"]], task)
+    said = capsys.readouterr().out
+    assert "Table 'churn_train' is a table of the task, shop.a.churn_train, with its label" in said
+    draft["churn_train"].remove_column("label")
+    rle.Dataset(connector, "shop", [draft["customers"], draft["churn_train"]], task)
+    assert "a prediction may see the answer" not in capsys.readouterr().out
+    assert "take them out of `tables`" in draft.to_code()
+
+
+def test_a_link_to_a_table_of_the_task_goes_with_it_and_never_silently(tmp_path):
+    path = tmp_path / "labels.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute("""
+            CREATE TABLE customers (id BIGINT PRIMARY KEY);
+            CREATE TABLE churn (id BIGINT PRIMARY KEY, customer_id BIGINT, label BOOLEAN,
+                FOREIGN KEY (customer_id) REFERENCES customers (id));
+            CREATE TABLE remarks (churn_id BIGINT, customer_id BIGINT,
+                FOREIGN KEY (churn_id) REFERENCES churn (id),
+                FOREIGN KEY (customer_id) REFERENCES customers (id));
+            INSERT INTO customers VALUES (1), (2);
+            INSERT INTO churn VALUES (1, 1, true), (2, 2, false);
+            INSERT INTO remarks VALUES (1, 1), (2, 2);
+        """).fetchall()
+    connector = rle.DuckDBConnector(database=str(path))
+    task = rle.NodeTask(
+        connector,
+        name="churn",
+        task_data_source=dict.fromkeys(("train", "validation", "test"), "LABELS.MAIN.Churn"),
+        source_entity_column="customer_id",
+        source_entity_table="customers",
+        target_column="label",
+        task_type="binary_classification",
+    )
+    draft = rle.Dataset.from_schema(connector, "labels.main")
+    with pytest.raises(ValidationError, match=r"remarks\.churn_id links to 'churn', a table of"):
+        draft.dataset("shop", task)
+    draft.leave_out("churn")
+    graph = draft.dataset("shop", task)
+    assert [table.name for table in graph.tables] == ["customers", "remarks"]
+    assert [key.column_name for key in graph.tables[1].foreign_keys] == ["customer_id"]
+
+
+def test_many_tables_show_how_far_they_are(tmp_path, capsys):
+    path = tmp_path / "many.duckdb"
+    with duckdb.connect(str(path)) as con:
+        for number in range(20):
+            con.execute(f"CREATE TABLE t{number} AS SELECT 1 AS id").fetchall()
+    connector = rle.DuckDBConnector(database=str(path))
+    draft = rle.Dataset.from_schema(connector, "many.main")
+    assert "look at tables: 20 steps" in capsys.readouterr().out
+    rle.Dataset.from_draft(draft.save(tmp_path / "many.yaml"))
+    assert "look at tables: 20 steps" in capsys.readouterr().out
+    rle.Dataset.from_schema(connector, "many.main", exclude=["t1*"])
+    assert "look at tables" not in capsys.readouterr().out
+
+
+def test_columns_that_differ_only_by_case_stay_two(tmp_path):
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    rows = pa.table({"ID": [1, 2, 3], "id": ["a", "b", "b"], "Id": [1.5, 2.5, 3.5]})
+    pq.write_table(rows, folder / "things.parquet")
+    pq.write_table(pa.table({"thing_id": [1, 1, 3]}), folder / "uses.parquet")
+    connector = rle.LocalConnector(connector_type="parquet", url=str(folder))
+    draft = rle.Dataset.from_schema(connector, "cases.main")
+    assert [str(found).partition(":")[0] for found in draft.suggestions] == [
+        "key things.ID",
+        "link uses.thing_id -> things.ID",
+    ]
+    draft.accept()
+    found = {}
+    exec(draft.to_code(), found)
+    assert same(found["tables"], draft.tables)
+    assert list(draft["things"].columns) == ["ID", "id", "Id"]
 
 
 def test_what_nobody_declared_is_suggested_and_applied_when_accepted(connector):
@@ -253,7 +331,7 @@ def test_a_person_edits_the_file(draft, task, tmp_path):
 
 def test_files_that_are_no_draft(draft, tmp_path):
     path = draft.save(tmp_path / "shop.yaml")
-    with pytest.raises(OutputExistsError):
+    with pytest.raises(OutputExistsError, match="Save under another name, or delete the file"):
         draft.save(path)
     with pytest.raises(ValidationError, match=r"must end in \.yaml"):
         draft.save(tmp_path / "shop.py")

@@ -112,4 +112,3 @@ def _capital(text: str) -> str:
 def _clean(text: str) -> str:
     # Logs and errors are a layer above connectors, so what cleans them is found by its name.
     return shown(pkgutil.resolve_name("rle.runs.redact:redact")(text))
-

@@ -350,6 +350,15 @@ FAILURES = (
         is_vague=True,
     ),
     Failure(
+        "no_past",
+        means="A table cannot be read as of that moment: Snowflake does not keep its past so long, "
+        "or it is younger.",
+        advice="Choose a later read_at, or None for tables as they are now; "
+        "DATA_RETENTION_TIME_IN_DAYS says how long a table's past is kept.",
+        pattern=r"Time travel data is not available for (?:table|view|object) (?P<name>[^\s.]+)",
+        error=ValidationError,
+    ),
+    Failure(
         "not_snowflake",
         means="The server gave an answer that is none of Snowflake's.",
         advice="Check host, port and protocol, and that no proxy answers in its place.",

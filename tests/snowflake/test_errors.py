@@ -209,6 +209,15 @@ def said(text: str, **more: Any) -> Any:
     [
         (
             (
+                "000707 (02000): Time travel data is not available for table ORDERS. The requested "
+                "time is either beyond the allowed time travel period or before the object "
+                "creation time."
+            ),
+            ValidationError,
+            "(ORDERS) Choose a later read_at, or None",
+        ),
+        (
+            (
                 "003001 (42501): SQL access control error:\n"
                 "Insufficient privileges to operate on schema 'PUBLIC'"
             ),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rle.connectors.swap import taken
-from rle.errors import ConnectionError, OutputExistsError, RLEError
+from rle.errors import ConnectionError, NotSeenError, OutputExistsError, RLEError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rle.connectors.snowflake_names import TableName
     from rle.connectors.snowflake_session import Session
@@ -71,15 +71,18 @@ def publish(
         replacing: (old table, free name to put it aside under); all old tables are there.
 
     Raises:
-        OutputExistsError: A name is taken by what is not in `replacing`; that is left alone.
+        OutputExistsError: A name is taken by what is not in `replacing`, which is left alone; or
+            somebody else has just put an old table aside, or dropped it.
     """
     if len(drafts) == 1 and [old for old, _ in replacing] == [drafts[0].final]:
-        _swap(session, drafts[0])
+        with _still_there(drafts[0].final):
+            _swap(session, drafts[0])
         return
     with ExitStack() as undo:
         for old, aside in reversed(replacing):
             undo.callback(_put_back, session, aside, old)
-            _rename(session, old, aside)
+            with _still_there(old):
+                _rename(session, old, aside)
         for draft in drafts:
             undo.callback(_put_back, session, draft.final, draft.hidden)
             _rename(session, draft.hidden, draft.final)
@@ -98,6 +101,17 @@ def drop(session: Session, tables: Sequence[TableName]) -> None:
             return
         except RLEError as error:
             log.warning("Left over, and may be dropped: %s: %s", table, error)
+
+
+@contextmanager
+def _still_there(old: TableName) -> Iterator[None]:
+    try:
+        yield
+    except NotSeenError as error:
+        raise OutputExistsError(
+            f"{old} was replaced or dropped by somebody else meanwhile, so nothing was changed. "
+            "Write again, or choose another output alias."
+        ) from error
 
 
 def _put_back(session: Session, now: TableName, before: TableName) -> None:

@@ -273,6 +273,24 @@ def test_a_name_taken_while_the_old_table_is_aside(place, monkeypatch, caplog):
     assert len(place.rows(old)) == 3
 
 
+@pytest.mark.parametrize("names", [("P",), ("A", "P")])
+def test_an_old_table_that_goes_meanwhile_is_told_in_words(place, names, monkeypatch):
+    place.write(*names, num_rows=3)
+    real, is_first = Session.execute, iter([True])
+
+    def raced(self, sql, params=()):
+        if ("SWAP WITH" in sql or '"P" RENAME TO' in sql) and next(is_first, False):
+            real(self, f"DROP TABLE {place.name('P')}")
+        return real(self, sql, params)
+
+    monkeypatch.setattr(Session, "execute", raced)
+    told = f"{place.name('P')} was replaced or dropped by somebody else meanwhile"
+    with pytest.raises(OutputExistsError, match=told):
+        place.write(*names, num_rows=8, replacing=[place.name(name) for name in names])
+    assert place.tables() == set(names) - {"P"}
+    assert all(len(place.rows(name)) == 3 for name in place.tables())
+
+
 def test_two_writers_of_one_alias(place):
     outcomes = at_once(place, replacing=())
     won = [rows for rows, error in outcomes if error is None]

@@ -209,8 +209,7 @@ def _times(array: pa.Array, dtype: pa.DataType) -> pa.Array:
             pc.multiply(seconds.cast(pa.int64()), 1_000_000),
             pc.divide(fraction.cast(pa.int64()), 1_000),
         )
-        valid = pc.if_else(array.is_valid(), micros, None)
-        return valid.cast(pa.timestamp("us")).cast(dtype)
+        return micros.cast(pa.timestamp("us")).cast(dtype)
     if not (pt.is_timestamp(array.type) or pt.is_date(array.type)):
         raise ValueError("the column is no time by now")
     return array.cast(dtype, safe=False)  # drops nanoseconds

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
+import io
 import json
 import os
 import subprocess
@@ -149,3 +152,24 @@ def test_a_batch_that_is_no_json_is_one_that_broke_off() -> None:
 
     with pytest.raises(ConnectionError, match=r"SHOP\.PUBLIC\.ORDERS came garbled"):
         list(snowflake_results.rows_of(JSONResultBatch(), pa.schema([]), "SHOP.PUBLIC.ORDERS"))
+
+
+@pytest.mark.skipif(generation() > 4, reason="generation 5 makes no batch of what a test hands it")
+def test_nanoseconds_of_the_year_9999_are_dropped_and_do_not_overflow() -> None:
+    from snowflake.connector.arrow_context import ArrowConverterContext
+    from snowflake.connector.result_batch import ArrowResultBatch
+
+    kind = pa.struct([("epoch", pa.int64()), ("fraction", pa.int32())])
+    meta = {"logicalType": "TIMESTAMP_NTZ", "scale": "9", "precision": "0", "finalType": "T"}
+    schema = pa.schema([pa.field("AT", kind, metadata=meta | {"charLength": "0"})])
+    last = {"epoch": 253402300799, "fraction": 999999999}
+    told = io.BytesIO()
+    with pa.ipc.new_stream(told, schema) as stream:
+        stream.write_batch(pa.record_batch([pa.array([last, None], kind)], schema=schema))
+    text = base64.b64encode(told.getvalue()).decode()
+    context = ArrowConverterContext({"TIMEZONE": "UTC"})
+    batch = ArrowResultBatch.from_data(text, 2, context, False, False, [], True)
+    wanted = pa.schema([("AT", pa.timestamp("us"))])
+    (found,) = snowflake_results.rows_of(batch, wanted, "SHOP.PUBLIC.T")
+    moment = dt.datetime(9999, 12, 31, 23, 59, 59, 999999)
+    assert found["AT"].to_pylist() == [moment, None]

@@ -36,6 +36,7 @@ COLUMNS: dict[str, tuple[list[str], list[Any]]] = {
     "NUMBER(38,0)": (["1", str(2**63 - 1), str(-(2**63))], [1, 2**63 - 1, -(2**63)]),
     "NUMBER(10,2)": (["12.5", "-0.01"], [Decimal("12.50"), Decimal("-0.01")]),
     "NUMBER(38,10)": (["1234567890.0123456789"], [Decimal("1234567890.0123456789")]),
+    "NUMBER(20,10)": (["12345678.0123456789"], [Decimal("12345678.0123456789")]),
     "INT": (["-5"], [-5]),
     "FLOAT": (["1e300", "'inf'::FLOAT", "'-inf'::FLOAT"], [1e300, math.inf, -math.inf]),
     "BOOLEAN": (["TRUE", "FALSE"], [True, False]),

@@ -128,6 +128,15 @@ def test_a_warehouse_that_does_not_resume_by_itself_is_resumed(server: FakeSnowf
         ask(connector, "SELECT COUNT(*) AS n FROM SHOP.PUBLIC.ORDERS")
 
 
+def test_the_users_own_warehouse_is_resumed(server: FakeSnowflake) -> None:
+    server.put("ORDERS", ROWS)
+    server.add_warehouse("NAPPING", is_suspended=True, resumes=False)
+    roles = ["TRAINER"]
+    server.add_user("NAPPER", password=server.password, roles=roles, warehouse="NAPPING")
+    connector = by_password(server, user="NAPPER", warehouse=None)
+    assert ask(connector, "SELECT COUNT(*) AS n FROM SHOP.PUBLIC.ORDERS") == 2
+
+
 def test_a_warehouse_without_credits(server: FakeSnowflake) -> None:
     server.put("ORDERS", ROWS)
     server.add_warehouse("POOR", is_suspended=True, resumes=True, quota_is_used=True)

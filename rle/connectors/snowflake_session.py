@@ -254,6 +254,7 @@ class _Link:
 
 
 _links: dict[tuple[type, str], _Link] = {}
+_private: set[_Link] = set()
 _guard = threading.Lock()
 _inherited: list[Any] = []
 
@@ -279,6 +280,8 @@ def session(
         RLEError: Whatever the driver raises within, in words.
     """
     link = _Link(connector, is_private=True) if private else _shared(connector)
+    if private:
+        _private.add(link)
     opened = Session(link, doing=doing, table=table)
     try:
         with opened.in_words():
@@ -286,6 +289,7 @@ def session(
     finally:
         if private:
             link.close()
+            _private.discard(link)
 
 
 def close_sessions() -> None:
@@ -295,6 +299,17 @@ def close_sessions() -> None:
         _links.clear()
     for link in links:
         link.close()
+
+
+def cut_sessions() -> None:
+    """Close all sessions, private ones too, whatever other threads do with them.
+
+    For a process that is to end while it waits for the driver, which no signal may reach there:
+    Snowflake ends what a closed session runs.
+    """
+    for link in list(_private):
+        link.close()
+    close_sessions()
 
 
 def _shared(connector: SnowflakeSettings) -> _Link:
@@ -341,8 +356,9 @@ def _after_fork() -> None:
     driver.note_fork()
     _guard = threading.Lock()  # a thread that is not here may have held it
     # Kept for ever: a driver may close what it no longer sees in use.
-    _inherited.extend(link.abandon() for link in _links.values())
+    _inherited.extend(link.abandon() for link in (*_links.values(), *_private))
     _links.clear()
+    _private.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)

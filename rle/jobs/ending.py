@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ GRACE_S = 4.0
 """Seconds that the work has to end itself after SIGTERM; Ray kills 6 s after it."""
 LEAVE_S = 10.0
 """Seconds that threads and libraries have to end after the work."""
+_HEARD_S = 1.0
+"""Seconds that the main thread has to be interrupted in, unless it is deep in native code."""
 _CHILDREN_S = 0.5
 _WORDS = {signal.SIGTERM: "canceled", signal.SIGINT: "canceled by Ctrl-C"}
 
@@ -90,6 +93,18 @@ class Stopper:
             self._on_stop(words)
         finally:
             exit_soon(CANCELED_EXIT_CODE, after_s=GRACE_S, unless=self._left)
+            deadline = time.monotonic() + _HEARD_S
+            while not self._is_quiet and time.monotonic() < deadline:
+                self._left.wait(0.05)
+            if not self._is_quiet:
+                _cut_sessions()
+
+
+def _cut_sessions() -> None:
+    """End what the work asks of a warehouse, so that it neither runs on there nor is waited for."""
+    sessions = sys.modules.get("rle.connectors.snowflake_session")
+    if sessions is not None:
+        sessions.cut_sessions()
 
 
 def exit_soon(code: int, *, after_s: float, unless: threading.Event) -> None:

@@ -82,7 +82,10 @@ def explain(error: BaseException, *, doing: str, where: Where | None = None) -> 
     if where.address and failure.name in _ADDRESSED:
         said += f" The address called is {where.address}."
     told = f"{_capital(doing)} failed. {failure.means}{said} {advice}"
-    return failure.error(told + _who(where, getattr(error, "sfqid", None)))
+    made = failure.error(told + _who(where, getattr(error, "sfqid", None)))
+    if isinstance(made, ConnectionError):
+        made.may_pass = failure.may_pass
+    return made
 
 
 def _name(found: re.Match[str], where: Where) -> str:

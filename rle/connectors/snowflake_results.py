@@ -9,7 +9,9 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rle.connectors import snowflake_driver as driver
 from rle.connectors import snowflake_types as types
+from rle.connectors.snowflake_errors import find, text_of
 from rle.connectors.snowflake_session import session
 from rle.errors import ConnectionError, PermissionError, RLEError, ValidationError
 
@@ -33,6 +35,12 @@ JSON_ROWS = 16_384
 _ADVICE = (
     "The rows are those of query {}, whose result Snowflake keeps for a day. It is not run again "
     "for some of its rows, for they could be others. Start again to read all of them anew."
+)
+
+_STORAGE = (
+    "A long result comes from the cloud storage of the account's region, not from the account's "
+    "own address: SELECT SYSTEM$ALLOWLIST() lists the hosts that the network of this machine must "
+    "let through."
 )
 
 
@@ -141,9 +149,10 @@ def _fetch(
                 if attempt > 1:
                     opened.execute("SELECT 1")  # signs in anew where the session has ended
                 batch = _batches(connector, query_id, opened)[position]
-                return list(rows_of(batch, schema, source))
+                return _whole(batch, position, schema, source)
         except OSError as error:  # what an HTTP library raises is one, and so is ours
-            if isinstance(error, PermissionError):
+            # A wrong password is not tried twice: every one counts towards a lock.
+            if isinstance(error, PermissionError) or not getattr(error, "may_pass", True):
                 raise
             if attempt == ATTEMPTS:
                 said = _failed(position, source, error)
@@ -151,6 +160,18 @@ def _fetch(
             _forget(connector, query_id)
             time.sleep(0.5 * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def _whole(batch: Any, position: int, schema: pa.Schema, source: str) -> list[pa.RecordBatch]:
+    try:
+        return list(rows_of(batch, schema, source))
+    except driver.errors() as error:
+        text = text_of(error)
+        found = find(text)
+        is_refused = found is not None and found[0].name == "warehouse_unreachable"
+        if is_refused or "Failed to fetch chunk" in text:
+            raise ConnectionError(f"{_failed(position, source, error)} {_STORAGE}") from None
+        raise
 
 
 def _failed(position: int, source: str, error: Exception) -> str:

@@ -73,6 +73,32 @@ def test_a_network_that_stays_cut_fails_and_names_the_query(world: World) -> Non
     assert proxy.paths.count(f"/results/{query}/1") == tries() * snowflake_results.ATTEMPTS
 
 
+def test_a_storage_that_is_out_of_reach_is_no_account_that_is_away(world: World) -> None:
+    source = world.put("ORDERS", numbers(300))
+    world.server.settings(rows_per_chunk=100, first_rows=0)
+    chunks = world.connector.chunks(source, columns=["id"], max_rows=100)
+    world.server.fault("/results/", "http", status=403, times=1000)
+    with pytest.raises(ConnectionError, match=r"SYSTEM\$ALLOWLIST\(\)") as caught:
+        in_order(world.connector, chunks)
+    assert str(caught.value).startswith(f"Reading batch 0 of {source} failed: ")
+    assert "account's name" not in str(caught.value)
+    assert "signature" not in str(caught.value)
+
+
+def test_a_wrong_password_is_tried_once_for_a_batch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = world.put("ORDERS", numbers(300))
+    world.server.settings(rows_per_chunk=100, first_rows=0)
+    chunks = world.connector.chunks(source, columns=["id"], max_rows=100)
+    monkeypatch.setenv(PASSWORD, "canary-wrong-9e")
+    with Cutter(world.server.port, path="/nothing", times=0) as proxy:
+        connector = connector_to(world.server, port=proxy.port)
+        with pytest.raises(ConnectionError, match="refuses the user name or the password"):
+            in_order(connector, chunks)
+    assert proxy.paths.count("/session/v1/login-request") == 1
+
+
 def test_a_batch_of_a_short_table_is_fetched_again_alone_too(world: World) -> None:
     source = world.put("ORDERS", numbers(7000))
     world.server.settings(rows_per_chunk=1000, first_rows=500)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from rle.connectors.base import Chunk
 from rle.errors import InternalError, RLEError
 from rle.ingest.staging import PartInfo, Staging, stage
+from rle.runs.clean_stream import clean_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +69,7 @@ def _with_ray(staging: Staging, work: Sequence[Work]) -> Iterator[list[PartInfo]
     items = [{"table": table, "chunk": chunk.to_json()} for table, chunk in work]
 
     def run(item: dict[str, Any]) -> dict[str, Any]:
+        clean_output()  # of a Ray worker, which keeps what a warehouse's driver says in its log
         return _stage_item(staging, item)
 
     with _quiet():

@@ -20,8 +20,10 @@ _EVENT = '{"type":'
 def clean_output() -> None:
     """Take secrets out of all that this process prints or logs from now on, in Python.
 
-    What native code writes to the file descriptors goes by.
+    What native code writes to the file descriptors goes by. Twice is no more than once.
     """
+    if isinstance(sys.stdout, CleanStream):
+        return
     sys.stdout = cast("TextIO", CleanStream(sys.stdout))
     sys.stderr = cast("TextIO", CleanStream(sys.stderr))
     logging.setLogRecordFactory(_clean_records(logging.getLogRecordFactory()))

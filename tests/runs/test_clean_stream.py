@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 
 import pytest
 
@@ -45,6 +46,9 @@ def test_all_that_is_printed_or_logged_from_now_on_is_redacted(
     factory = logging.getLogRecordFactory()
     try:
         clean_output()
+        stream = sys.stdout
+        clean_output()
+        assert sys.stdout is stream
         print("printed tiger7tiger")  # noqa: T201
         logger.warning("logged %s, %d", "tiger7tiger", 1)
         try:

@@ -15,6 +15,7 @@ from rle.errors import (
     OutputExistsError,
     PermissionError,
     RLEError,
+    StorageError,
     ValidationError,
 )
 
@@ -314,6 +315,15 @@ FAILURES = (
         pattern=r"(?P<name>[Cc]ertificate verify failed|CERTIFICATE_VERIFY_FAILED"
         r"|hostname '[^'\n]+' doesn't match[^\n\")]*|invalid peer certificate: [^\n]{0,200})",
         rank=4,
+    ),
+    Failure(
+        "disk",
+        means="The disk of this machine has no space left for rows on their way.",
+        advice="Free some space, or set TMPDIR to a folder on a larger disk.",
+        pattern=r"\[Errno 28\]|No space left on device|os error 28\b",
+        error=StorageError,
+        rank=4,
+        is_vague=True,
     ),
     Failure(
         "storage",

@@ -12,7 +12,7 @@ from rle.connectors.swap import taken
 from rle.errors import ConnectionError, NotSeenError, OutputExistsError, RLEError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rle.connectors.snowflake_names import TableName
     from rle.connectors.snowflake_session import Session
@@ -23,8 +23,8 @@ PAUSES_S = (1.0, 4.0)
 """Seconds before a name is changed again where the network failed."""
 ASIDE = "RLE_OLD"
 """How the names of old tables begin while new ones take their place."""
-TABLE_KINDS = ("TABLE", "TRANSIENT")
-"""What SHOW OBJECTS calls a table that can be renamed and dropped as one."""
+_TABLE_KINDS = ("TABLE", "TRANSIENT")
+_ODD_TABLES = ("dynamic", "external", "event")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,18 @@ def look_up(session: Session, name: TableName) -> dict[str, Any] | None:
     pattern = show_pattern(name.table)
     shown = session.rows(f"SHOW OBJECTS LIKE {pattern} IN SCHEMA {name.schema_sql}")
     return next((row for row in shown if row["name"] == name.table), None)
+
+
+def kind_of(shown: Mapping[str, Any]) -> str | None:
+    """Return what SHOW OBJECTS describes; None for a table that can be renamed and dropped as one.
+
+    Some that are altered by statements of their own pass for tables there, but for a flag.
+    """
+    kind = str(shown.get("kind") or "TABLE")
+    if kind not in _TABLE_KINDS:
+        return kind.lower()
+    odd = (what for what in _ODD_TABLES if str(shown.get(f"is_{what}")).upper() in ("Y", "TRUE"))
+    return next((f"{what} table" for what in odd), None)
 
 
 def is_there(session: Session, name: TableName) -> bool:

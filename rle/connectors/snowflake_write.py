@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rle.connectors import snowflake_leftovers as leftovers
 from rle.connectors import snowflake_names as names
 from rle.connectors.snowflake_privileges import check_create, check_schema, held_by
-from rle.connectors.snowflake_publish import TABLE_KINDS, Draft, drop, is_there, look_up, publish
+from rle.connectors.snowflake_publish import Draft, drop, is_there, kind_of, look_up, publish
 from rle.connectors.snowflake_regrant import carry_grants
 from rle.connectors.snowflake_scratch import scratch_folder
 from rle.connectors.snowflake_session import session
@@ -70,8 +70,7 @@ def _owner(opened: Session, name: TableName, *, replace: bool) -> str | None:
         return None
     if not replace:
         raise OutputExistsError(taken(name))
-    if found.get("kind", "TABLE") not in TABLE_KINDS:
-        kind = str(found["kind"]).lower()
+    if (kind := kind_of(found)) is not None:
         raise OutputExistsError(f"{name} is a {kind}, so it is not replaced. Choose another alias.")
     return str(found["owner"])
 
@@ -175,14 +174,14 @@ def _stage(opened: Session, final: TableName, mark: str) -> Iterator[str]:
     try:
         opened.execute(f"CREATE OR REPLACE TEMPORARY STAGE {name.sql}")
     except PermissionError:
-        stage, cleaning = f"~/{mark}", f"REMOVE @~/{mark}/"
+        stage, cleaning, until = f"~/{mark}", f"REMOVE @~/{mark}/", "a write a day later"
         leftovers.remove_staged_leftovers(opened)
     else:
-        stage, cleaning = name.sql, f"DROP STAGE IF EXISTS {name.sql}"
+        stage, cleaning, until = name.sql, f"DROP STAGE IF EXISTS {name.sql}", "its session ends"
     try:
         yield stage
     finally:
         try:
             opened.execute(cleaning)
         except RLEError as error:
-            log.warning("Staged files are left over until the session ends: %s", error)
+            log.warning("Files are left over on stage %s until %s: %s", stage, until, error)

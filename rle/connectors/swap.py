@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import uuid
 from contextlib import ExitStack, suppress
@@ -13,6 +14,8 @@ from rle.errors import OutputExistsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 def hidden(path: Path, ending: str) -> Path:
@@ -54,8 +57,14 @@ def swap(new: Sequence[tuple[Path, Path]], replacing: Sequence[Path] = ()) -> No
 
 
 def _put_back(old: Path, path: Path) -> None:
-    if old.exists():
-        old.rename(path)
+    if not old.exists():
+        return
+    try:
+        _give_name(old, path)
+    except OutputExistsError:
+        log.warning("What was %s is now %s: its name was taken meanwhile.", path, old)
+    else:
+        old.unlink(missing_ok=True)
 
 
 def _give_name(file: Path, path: Path) -> None:

@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rle.connectors.base import NewTable
 from rle.connectors.local import LocalConnector
 from rle.errors import (
     ConnectionError,
@@ -19,9 +20,6 @@ from rle.errors import (
     ValidationError,
 )
 from tests.connectors.warehouse import numbers, read_all
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -186,6 +184,33 @@ def test_a_read_only_folder_is_told_before_work(
     monkeypatch.setattr(os, "access", lambda _, mode: mode == os.R_OK)
     with pytest.raises(PermissionError, match="not writable"):
         connector.can_create("out.parquet")
+
+
+def test_a_name_taken_while_the_old_file_is_aside_stays_taken(
+    connector: LocalConnector,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    files = ["a.parquet", "p.parquet"]
+    tables = [NewTable(file, numbers(0).schema) for file in files]
+    rows = [(i, batch) for i in (0, 1) for batch in numbers(3).to_batches()]
+    connector.write_tables(tables, rows)
+    real = Path.rename
+
+    def raced(self: Path, target: Path) -> Path:
+        moved = real(self, target)
+        if self.name == "a.parquet":
+            self.write_bytes(b"somebody else's")
+        return moved
+
+    monkeypatch.setattr(Path, "rename", raced)
+    with pytest.raises(OutputExistsError, match=r"a\.parquet exists already"):
+        connector.write_tables(tables, rows, replacing=files)
+    assert (folder / "a.parquet").read_bytes() == b"somebody else's"
+    assert connector.num_rows("p.parquet") == 3
+    (old,) = folder.glob(".a.parquet.*.old")
+    assert f"What was {folder / 'a.parquet'} is now {old}" in caplog.text
 
 
 def test_a_file_system_without_links_keeps_the_promise(

@@ -102,6 +102,19 @@ def test_a_view_is_not_replaced(place):
         place.connector.can_create(place.name("P"), replace=True)
 
 
+def test_a_table_that_keeps_itself_up_to_date_is_not_replaced(place, monkeypatch):
+    place.write("P")
+    real = Session.rows
+
+    def dynamic(self, sql, params=()):
+        flag = {"is_dynamic": "Y"} if sql.startswith("SHOW OBJECTS") else {}
+        return [row | flag for row in real(self, sql, params)]
+
+    monkeypatch.setattr(Session, "rows", dynamic)
+    with pytest.raises(OutputExistsError, match="is a dynamic table"):
+        place.connector.can_create(place.name("P"), replace=True)
+
+
 def test_rows_that_contradict_the_vector_leave_nothing(place):
     schema = pa.schema([("V", pa.list_(pa.float32(), 2))])
     batch = pa.RecordBatch.from_pydict({"V": [[1.0, float("nan")]]}, schema=schema)

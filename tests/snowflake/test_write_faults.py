@@ -20,6 +20,7 @@ import pytest
 from rle.connectors import snowflake_leftovers as leftovers
 from rle.connectors import snowflake_scratch as scratch
 from rle.connectors.base import NewTable
+from rle.connectors.snowflake_errors import explain
 from rle.connectors.snowflake_session import Session, session
 from rle.errors import ConnectionError, OutputExistsError, RLEError, StorageError
 from tests.snowflake.output_place import PLAIN, Place
@@ -233,6 +234,13 @@ def test_a_temporary_folder_that_is_full(place, tmp_path, monkeypatch):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
     assert place.tables() == set()
+
+
+def test_a_disk_that_fills_up_while_the_driver_packs_a_file():
+    said = "253003: While putting file(s) there was an error: '[Errno 28] No space left on device'"
+    found = explain(RuntimeError(said), doing="writing tables")
+    assert isinstance(found, StorageError)
+    assert "TMPDIR" in str(found)
 
 
 def test_a_table_that_appears_meanwhile_stays(place):

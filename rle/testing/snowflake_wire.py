@@ -19,8 +19,10 @@ _DAY = dt.timedelta(days=1)
 _EPOCH = dt.date(1970, 1, 1)
 _SMALL_SCALE, _SMALL_TZ_SCALE = 6, 3
 """Up to these, a moment is one number."""
-_UTC_OFFSET = 1440
-"""How a TIMESTAMP_TZ says UTC: minutes east, plus a day."""
+_OFFSETS = (1440, 1440 + 330, 1440 - 570)
+"""Zones in which the values of a TIMESTAMP_TZ are told, in turn: minutes east of UTC, plus a day.
+
+They change how a moment is shown, and not the moment."""
 
 
 def number_types(rows: pa.Table, types: list[SfType], *, is_wide: bool) -> list[pa.DataType]:
@@ -74,7 +76,10 @@ def to_arrow(rows: pa.Table, types: list[SfType], numbers: list[pa.DataType]) ->
 def to_json(rows: pa.Table, types: list[SfType]) -> list[list[str | None]]:
     """Return rows as lists of texts, in Snowflake's own notation of each type."""
     columns = [
-        [None if value is None else _text(value, sf_type) for value in _values(column, sf_type)]
+        [
+            None if value is None else _text(value, sf_type, _OFFSETS[row % len(_OFFSETS)])
+            for row, value in enumerate(_values(column, sf_type))
+        ]
         for column, sf_type in zip(rows.columns, types, strict=True)
     ]
     return [list(row) for row in zip(*columns, strict=True)]
@@ -181,7 +186,7 @@ def _timestamp(array: pa.Array, sf_type: SfType) -> pa.Array:
         fields["epoch"] = pa.array(seconds, pa.int64())
         fields["fraction"] = pa.array((filled - seconds * 1_000_000) * 1000, pa.int32())
     if has_zone:
-        fields["timezone"] = pa.array(np.full(len(filled), _UTC_OFFSET), pa.int32())
+        fields["timezone"] = pa.array(np.resize(_OFFSETS, len(filled)), pa.int32())
     return pa.StructArray.from_arrays(
         list(fields.values()),
         fields=[pa.field(name, part.type) for name, part in fields.items()],
@@ -210,11 +215,11 @@ def _decimal(whole: int, fraction: str, scale: int) -> str:
     return f"{whole}.{fraction[:scale]}" if scale else str(whole)
 
 
-def _text(value: Any, sf_type: SfType) -> str:
+def _text(value: Any, sf_type: SfType, offset: int) -> str:
     if sf_type.name.startswith("TIMESTAMP"):
         sign, number = ("-", -value) if value < 0 else ("", value)
         text = sign + _decimal(number // 1_000_000, f"{number % 1_000_000:06d}000", sf_type.scale)
-        return f"{text} {_UTC_OFFSET}" if sf_type.name == "TIMESTAMP_TZ" else text
+        return f"{text} {offset}" if sf_type.name == "TIMESTAMP_TZ" else text
     if sf_type.name == "TIME":
         return _decimal(value // 10**9, f"{value % 10**9:09d}", sf_type.scale)
     if sf_type.name == "DATE":

@@ -197,7 +197,8 @@ def _with_names(config: dict[str, Any], given: dict[str, SecretStr | None]) -> d
         config[f"{key}_variable"] = snowflake_secrets.name_of(secret)
     names_token = config.get("oauth_token_variable") or config.get("oauth_token_path")
     is_oauth = str(config.get("auth_method")).strip().lower() == AuthMethod.OAUTH.value
-    if is_oauth and not names_token and snowflake_secrets.TOKEN_FILE.is_file():
+    says_how = names_token or config.get("connection_name")
+    if is_oauth and not says_how and snowflake_secrets.TOKEN_FILE.is_file():
         config["oauth_token_path"] = str(snowflake_secrets.TOKEN_FILE)
         for name in ("account", "host"):
             if not config.get(name) and os.environ.get(f"SNOWFLAKE_{name.upper()}"):

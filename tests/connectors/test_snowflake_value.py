@@ -165,6 +165,8 @@ def test_the_token_file_of_a_container_is_the_default(
     assert CANARY not in everything_shown(connector)
     named = SnowflakeConnector(account="a", oauth_token_variable="T", auth_method="oauth")
     assert named.oauth_token_path is None
+    profile = SnowflakeConnector(connection_name="work", auth_method="oauth")
+    assert (profile.oauth_token_path, profile.account) == (None, None)
 
 
 @pytest.mark.parametrize(

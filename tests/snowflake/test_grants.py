@@ -171,7 +171,7 @@ def test_a_name_that_is_taken_is_told_as_it_is_stored(connector, tables):
     assert str(caught.value).startswith(f"{tables[0]} exists already")
 
 
-def test_grants_that_are_not_shown_stop_nobody(connector, tables, monkeypatch):
+def test_grants_that_are_not_shown_stop_nobody(connector, tables, monkeypatch, caplog):
     from rle.connectors.snowflake_session import Session
     from rle.errors import ValidationError
 
@@ -185,6 +185,7 @@ def test_grants_that_are_not_shown_stop_nobody(connector, tables, monkeypatch):
     monkeypatch.setattr(Session, "execute", mute)
     place = tables[0].rpartition(".")[0]
     connector.write(f"{place}.P", numbers(2).to_batches(), schema=numbers(0).schema)
+    assert f"Whether {place}.P can be created cannot be verified" in caplog.text
     found = missing(connector, tables, place)
     assert found.statements == []
     assert "cannot be verified" in found.warnings[0]

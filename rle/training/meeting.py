@@ -66,16 +66,17 @@ class _Meeting(Backend):
 
     def on_start(self, worker_group: BaseWorkerGroup, backend_config: BackendConfig) -> None:
         """Make the default process group of all workers; one alone needs none."""
+        assert isinstance(backend_config, TorchConfig)
+        backend, timeout_s = backend_config.backend, backend_config.timeout_s
         num_ranks = len(worker_group)
         if num_ranks == 1:
             return
         place = worker_group.execute_single(0, open_place)
         if not all(worker_group.execute(is_here, place)):
             place = worker_group.execute_single(0, serve, place)
-        settings = backend_config.to_dict()
         joining: list[Any] = [
             worker_group.execute_single_async(
-                rank, join, place, rank, num_ranks, settings["backend"], settings["timeout_s"]
+                rank, join, place, rank, num_ranks, backend, timeout_s
             )
             for rank in range(num_ranks)
         ]

@@ -48,11 +48,17 @@ def now(opened: Session) -> str:
 def allowed(opened: Session, table: TableName, moment: str) -> bool:
     """Whether a table can be read as of a moment; tries it, at no cost.
 
+    One that cannot be read at all counts as one that can: reading it says why it cannot.
+
     Raises:
         ConnectionError: Snowflake cannot be reached, so nobody knows.
     """
+    return _opens(opened, f"{table.sql}{clause(moment)}") or not _opens(opened, table.sql)
+
+
+def _opens(opened: Session, from_: str) -> bool:
     try:
-        opened.execute(f"SELECT 1 FROM {table.sql}{clause(moment)} LIMIT 0")  # noqa: S608
+        opened.execute(f"SELECT 1 FROM {from_} LIMIT 0")  # noqa: S608 - the name is quoted
     except ConnectionError:
         raise
     except RLEError:

@@ -12,7 +12,14 @@ import pytest
 
 from rle.connectors import snowflake_results
 from rle.connectors.snowflake_session import close_sessions
-from rle.errors import ConnectionError, DataError, NotSeenError, UnknownNameError, ValidationError
+from rle.errors import (
+    ConnectionError,
+    DataError,
+    NotSeenError,
+    PermissionError,
+    UnknownNameError,
+    ValidationError,
+)
 from tests.connectors.warehouse import numbers, read_all
 from tests.snowflake.warehouse import connector_to
 from tests.snowflake.world import all_rows
@@ -148,6 +155,21 @@ def test_without_time_travel_it_is_said_once(
     assert len(said) == 1
     assert source in said[0]
     assert read_all(world.connector, source, ["id"], 100).num_rows == 30
+
+
+def test_a_table_that_is_closed_is_not_said_to_have_no_past(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed, gone = world.put("CLOSED", numbers(3)), world.name("GONE")
+    world.server.revoke("SELECT", "TABLE", closed)
+    with caplog.at_level(logging.WARNING):
+        connector, moment = world.connector.at_one_moment([closed, gone])
+    assert moment is not None
+    assert not caplog.records
+    with pytest.raises(PermissionError, match="GRANT SELECT ON TABLE"):
+        connector.num_rows(closed)
+    with pytest.raises(UnknownNameError, match="GONE"):
+        connector.num_rows(gone)
 
 
 def test_a_moment_can_be_named_or_declined(world: World) -> None:

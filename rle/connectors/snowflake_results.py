@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 """How often one batch is fetched before reading fails. The driver tries each time for a while."""
-KNOWN_RESULTS = 4
-"""Results whose batches a process remembers: those of the chunks it is busy with."""
+KNOWN_RESULTS = 16
+"""Results whose batches a process remembers: those that its threads are busy with."""
 KNOWN_FOR_S = 3 * 3600.0
 """How long it remembers them, in seconds: the addresses of batches expire after six hours."""
 JSON_ROWS = 16_384

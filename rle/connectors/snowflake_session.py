@@ -6,6 +6,7 @@ The only place that imports Snowflake's driver.
 from __future__ import annotations
 
 import atexit
+import copy
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ from rle.connectors.names import quote
 from rle.connectors.snowflake_errors import explain, find, text_of
 from rle.connectors.snowflake_grants import warehouse_name
 from rle.connectors.snowflake_remedies import Where, identifier
-from rle.errors import RLEError, ValidationError
+from rle.errors import ConnectionError, RLEError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,7 +149,7 @@ class Session:
             return False
         is_read = sql.lstrip(" (\n").upper().startswith(_READS)
         found = find(text_of(error))
-        if self._link.known() is not connection:
+        if self._link.known() is not connection and not self._link.is_private:
             # It had expired, and another thread has put a new one in its place, closing this one.
             return is_read or (found is not None and found[0].is_expired)
         if found is None:
@@ -198,12 +199,24 @@ class _Link:
         self.settings, self.is_private = settings, is_private
         self._lock = threading.Lock()
         self._connection: Any = None
+        self._was_opened = False
+        self._refused: RLEError | None = None
 
     @property
     def connection(self) -> Any:
-        """The connection, opened where it is not yet."""
+        """The connection, opened where it is not yet.
+
+        Raises:
+            ConnectionError: Snowflake refuses to sign in, or a private session is over.
+        """
+        refused_before = self._refused
         with self._lock:
             if self._connection is None or self._connection.is_closed():
+                if self.is_private and self._was_opened:
+                    raise ConnectionError("The session with Snowflake ended while it was in use.")
+                if self._refused is not None and self._refused is not refused_before:
+                    # Another thread was, while this one waited: every wrong password counts.
+                    raise copy.copy(self._refused)
                 self._connection = self._open()
             return self._connection
 
@@ -245,8 +258,11 @@ class _Link:
                 # A wrong password is never tried twice: every one counts towards a lock.
                 late = time.monotonic() - begun >= self.settings.login_timeout_s
                 if late or pause is None or found is None or not found[0].is_worth_a_login:
-                    raise explain(error, doing="signing in", where=_where(self, None)) from None
+                    refused = explain(error, doing="signing in", where=_where(self, None))
+                    self._refused = copy.copy(refused)  # without what its stack holds on to
+                    raise refused from None
                 time.sleep(pause)
+        self._was_opened = True
         # Ours is to run before the driver's own, which complains of what it finds open.
         atexit.unregister(close_sessions)
         atexit.register(close_sessions)

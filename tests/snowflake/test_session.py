@@ -21,6 +21,7 @@ from rle.connectors.snowflake import SnowflakeConnector
 from rle.connectors.snowflake_driver import generation
 from rle.connectors.snowflake_session import Session, close_sessions, session
 from rle.errors import ConnectionError, ValidationError
+from tests.snowflake.cutter import Cutter
 from tests.snowflake.sign_in import PASSPHRASE, ask, by_password, make_key, place
 
 if TYPE_CHECKING:
@@ -272,6 +273,36 @@ def test_an_expired_session_is_renewed_once_by_many_threads(
     with ThreadPoolExecutor(6) as pool:
         assert len(list(pool.map(lambda _: ask(connector), range(12)))) == 12
     assert num_sessions(snowflake_server) <= before + 1
+
+
+def test_threads_that_wait_for_a_sign_in_do_not_repeat_a_wrong_password(
+    snowflake_server: FakeSnowflake,
+) -> None:
+    snowflake_server.fault("/session/v1/login-request", "slow", seconds=1)
+    with Cutter(snowflake_server.port, path="/nothing", times=0) as proxy:
+        connector = by_password(snowflake_server, password="canary-wrong-3", port=proxy.port)
+        begun = threading.Barrier(6)
+
+        def refused(_: int) -> str:
+            begun.wait()
+            with pytest.raises(ConnectionError, match="refuses the user name") as caught:
+                ask(connector)
+            return str(caught.value)
+
+        with ThreadPoolExecutor(6) as pool:
+            assert len(set(pool.map(refused, range(6)))) == 1
+        assert proxy.paths.count("/session/v1/login-request") == 1
+        with pytest.raises(ConnectionError, match="refuses the user name"):
+            ask(connector)  # whoever asks later is not put off with what was
+        assert proxy.paths.count("/session/v1/login-request") == 2
+
+
+def test_a_private_session_is_never_another_one(snowflake_server: FakeSnowflake) -> None:
+    with session(by_password(snowflake_server), private=True) as opened:
+        opened.execute("SELECT 1")
+        opened._link.close()
+        with pytest.raises(ConnectionError, match="ended while it was in use"):
+            opened.execute("SELECT 2")
 
 
 @pytest.mark.parametrize(("sql", "times"), [("SELECT 1", 2), ("COMMIT", 1)])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives import serialization
@@ -11,10 +15,9 @@ from rle.connectors.snowflake import SnowflakeConnector
 from rle.connectors.snowflake_session import session
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rle.testing.fake_snowflake import FakeSnowflake
 
+ROOT = Path(__file__).parents[2]
 PASSPHRASE = "canary-phrase-5d"
 
 
@@ -61,3 +64,19 @@ def make_key(folder: Path, *, encrypted: bool) -> tuple[Path, str]:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return file, public.decode()
+
+
+def run(code: str, **environment: str) -> str:
+    """What a Python of its own prints; it must end well and complain of nothing."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=100,
+        env=os.environ | environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    return done.stdout

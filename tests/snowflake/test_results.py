@@ -6,11 +6,7 @@ import base64
 import datetime as dt
 import io
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -21,14 +17,13 @@ from rle.connectors.snowflake_driver import generation
 from rle.errors import ConnectionError
 from tests.connectors.warehouse import numbers
 from tests.snowflake.cutter import Cutter
+from tests.snowflake.sign_in import run
 from tests.snowflake.warehouse import PASSWORD, connector_to
 
 if TYPE_CHECKING:
     from rle.connectors.base import Chunk
     from rle.connectors.snowflake import SnowflakeConnector
     from tests.snowflake.world import World
-
-ROOT = Path(__file__).parents[2]
 
 
 def tries() -> int:
@@ -130,17 +125,7 @@ print([i for batch in connector.read(chunk) for i in batch["id"].tolist()])
     spawned: list[str] = []
 
     def spawn() -> None:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=ROOT,
-            timeout=100,
-            env=os.environ | {PASSWORD: world.server.password},
-        )
-        assert done.returncode == 0, done.stderr
-        spawned.append(done.stdout.strip())
+        spawned.append(run(code, **{PASSWORD: world.server.password}).strip())
 
     ran = world.statements(spawn)
     assert spawned == [str(list(range(300, 400)))]

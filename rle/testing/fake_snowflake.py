@@ -191,7 +191,8 @@ class FakeSnowflake:
         self.tell("close_role", role=role)
 
     def fault(self, path: str, kind: str = "http", **told: Any) -> None:
-        """Let requests to a path fail: http (times, status), cut, drop, slow (seconds), expired.
+        """Let requests to a path fail: http (times, status), cut, drop, lost, slow (seconds),
+        expired.
 
         `skip` requests pass first; `contains` picks those whose body has a text.
         """

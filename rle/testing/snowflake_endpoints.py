@@ -79,6 +79,9 @@ class Endpoints:
             await self.app(scope, receive, send)
         elif fault.kind == "cut":
             await self.app(scope, receive, _halved(send))
+        elif fault.kind == "lost":
+            await self.app(scope, receive, _swallowed)
+            raise ConnectionAbortedError("lost on demand")
         elif fault.kind == "drop":
             raise ConnectionAbortedError("dropped on demand")
         elif fault.kind == "expired":
@@ -352,6 +355,10 @@ def _replayed(raw: bytes, receive: Any) -> Any:
         return {"type": "http.request", "body": raw, "more_body": False}
 
     return again
+
+
+async def _swallowed(_: Any) -> None:
+    """Takes an answer, which nobody gets."""
 
 
 def _halved(send: Any) -> Any:

@@ -29,7 +29,8 @@ class Fault:
     path: str = "/"
     kind: str = "http"
     """http: answered with `status`. cut: the connection ends after half of the answer. drop: it
-    ends before any answer. slow: it takes `seconds` longer. expired: the session token is refused.
+    ends before anything is done. lost: it is done, and the answer never comes. slow: it takes
+    `seconds` longer. expired: the session token is refused.
     """
     times: int = 1
     skip: int = 0

@@ -206,11 +206,11 @@ def test_files_go_through_a_stage_into_a_table(snowflake_server, cursor, tmp_pat
     pq.write_table(pa.table({"ID": [3], "name": ["c"]}), tmp_path / "two x.parquet")
     cursor.execute('create or replace table "Into" (id int, "name" varchar, more int)')
     cursor.execute('create temporary stage "Sta ge"')
-    sent = cursor.execute(
-        f"put 'file://{tmp_path}/*.parquet' '@\"Sta ge\"/sub' auto_compress=false"
-    ).fetchall()
-    # One whose answer came late is sent again, and found to be there.
-    assert {row[6] for row in sent} <= {"UPLOADED", "SKIPPED"}
+    # One by one: of a wildcard's files, driver 5 may send a later one to the address of an earlier
+    # one, where it is refused; it then says SKIPPED, and the file is nowhere.
+    for name in ("one", "two x"):
+        put = f"put 'file://{tmp_path}/{name}.parquet' '@\"Sta ge\"/sub' auto_compress=false"
+        assert [row[6] for row in cursor.execute(put).fetchall()] == ["UPLOADED"]
     listed = cursor.execute("list '@\"Sta ge\"'").fetchall()
     assert [row[0] for row in listed] == ["sta ge/sub/one.parquet", "sta ge/sub/two x.parquet"]
     copy = (

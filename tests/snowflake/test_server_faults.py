@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import requests
 
@@ -135,3 +136,16 @@ def test_tables_may_be_kept_in_files(tmp_path: Path):
         server.put("KEPT", pa.table({"ID": [1]}))
     assert (tmp_path / "SHOP.duckdb").exists()
     assert os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+def test_a_file_whose_answer_was_lost_is_there_once_and_whole(snowflake_server, tmp_path, skip):
+    file = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"ID": [1, 2]}), file)
+    with snowflake_server.connect() as connection:
+        cursor = connection.cursor()
+        cursor.execute("create or replace temporary stage answers")
+        snowflake_server.fault("/stages", "lost", skip=skip)
+        cursor.execute(f"put 'file://{file}' @answers auto_compress=false overwrite=true")
+        (listed,) = cursor.execute("list @answers").fetchall()
+        assert int(listed[1]) == file.stat().st_size

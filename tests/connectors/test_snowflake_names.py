@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rle.connectors import snowflake_names as names
+from rle.connectors.names import quote
 from rle.errors import ValidationError
+from rle.spec.output import OutputConfig
 
 PARTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 
@@ -58,3 +60,20 @@ def test_schemas_are_read_the_same_way() -> None:
     assert names.read_schema('shop."my schema"') == ("SHOP", "my schema")
     with pytest.raises(ValidationError, match=r"form DB\.SCHEMA, such as"):
         names.read_schema("shop")
+
+
+@given(PARTS, PARTS, PARTS)
+def test_an_output_is_where_it_is_said_to_be(database: str, schema: str, table: str) -> None:
+    """However a place is named, its table has three parts, each of them what was named."""
+    for place in ("snowflake", "warehouse"):
+        output = OutputConfig(place=place, database_name=database, schema_name=schema)
+        parts = names.read(output.table(table))
+        for found, named in zip(parts, (database, schema, table), strict=True):
+            assert found in (named, named.upper(), named[1:-1].replace('""', '"'))
+        assert names.read_schema(output.full_schema) == names.read(output.table("P"))[:2]
+        exact = OutputConfig(
+            place=place,
+            database_name=quote(database),
+            schema_name=quote(schema),
+        )
+        assert names.read(exact.table("P")) == (database, schema, "P")

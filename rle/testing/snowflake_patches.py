@@ -8,9 +8,9 @@ module tells the truth:
 - A moment that is NULL arrives as 1970-01-01, for its struct has no validity: snowflake_wire.
 - An integer is sent as 64 bits and a NUMBER as decimal, whatever it holds: snowflake_wire.
 - SHOW and DESCRIBE come as Arrow; Snowflake answers all but queries as JSON: snowflake_session.
-- SHOW IMPORTED KEYS lists the table's own primary key, DESCRIBE knows none: snowflake_show.
+- SHOW IMPORTED KEYS lists the table's own primary key, DESCRIBE knows none: snowflake_show_keys.
 - Keys are enforced, and a table with one cannot be renamed: snowflake_create keeps them to itself.
-- Names are compared without case: snowflake_catalog and snowflake_sql compare them exactly.
+- Names are compared without case: snowflake_catalog and snowflake_resolve compare them exactly.
 - ARRAY, OBJECT, VECTOR, lengths and scales are forgotten: snowflake_catalog remembers them.
 - What it does not know is HTTP 500, which drivers retry for minutes: snowflake_service.
 - Statements to run asynchronously are run at once, and 5.x finds no result: snowflake_endpoints.
@@ -18,7 +18,7 @@ module tells the truth:
 - A stage's names may not be quoted, PUT answers driver 5.x too little: snowflake_stages.
 - NULL cannot be bound, and a float is bound as text: snowflake_bindings.
 - ALTER SESSION, USE WAREHOUSE, grants, AT(TIMESTAMP => ...) do not exist or do nothing:
-  snowflake_statements, snowflake_sql.
+  snowflake_statements, snowflake_resolve.
 
 What is left is patched below.
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 import rle
+from rle.connectors import snowflake_access
 from rle.connectors.registry import connector_class
-from rle.connectors.snowflake_session import close_sessions
+from rle.connectors.snowflake_session import Session, close_sessions
 from rle.errors import ConnectionError, UnknownNameError, ValidationError
 from tests.snowflake.sign_in import ask, by_password, place
 
@@ -39,6 +40,22 @@ def test_sources_are_full_names_that_can_be_read(server: FakeSnowflake) -> None:
     assert 'SHOP.PUBLIC."odd.name"' in found
     assert not [name for name in found if "INFORMATION_SCHEMA" in name]
     assert all(connector.exists(name) for name in found)
+
+
+def test_sources_of_every_kind_are_listed_and_a_list_cut_short_is_said(
+    server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kinds = ["TABLE", "VIEW", "EXTERNAL TABLE", "TRANSIENT"]
+    shown = [
+        {"database_name": "SHOP", "schema_name": "PUBLIC", "name": f"T{i}", "kind": kind}
+        for i, kind in enumerate(kinds)
+    ]
+    monkeypatch.setattr(Session, "rows", lambda *_: shown)
+    assert by_password(server).sources() == [f"SHOP.PUBLIC.T{i}" for i in range(4)]
+    assert not caplog.text
+    monkeypatch.setattr(snowflake_access, "MAX_SOURCES", 4)
+    assert len(by_password(server).sources()) == 4
+    assert "some are left out" in caplog.text
 
 
 def test_names_fold_as_in_snowflake(server: FakeSnowflake) -> None:

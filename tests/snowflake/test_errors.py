@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import SimpleNamespace
@@ -306,6 +307,23 @@ def test_recorded_answers(text: str, kind: type[RLEError], helps: str) -> None:
     assert type(error) is kind
     assert helps in str(error)
     assert type(pickle.loads(pickle.dumps(error))) is kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "granted"),
+    [
+        ("table", "orders", 'SELECT ON TABLE SHOP.PUBLIC."orders"'),
+        ("table", "SHOP.PUBLIC.OTHER", "SELECT ON TABLE SHOP.PUBLIC.OTHER"),
+        ("warehouse", "orders", "USAGE ON WAREHOUSE orders"),
+    ],
+)
+def test_a_grant_names_what_was_asked_for_where_that_is_meant(
+    kind: str, name: str, granted: str
+) -> None:
+    where = replace(WHERE, table=TableName("SHOP", "PUBLIC", "orders"))
+    refused = f"003001 (42501): Insufficient privileges to operate on {kind} '{name}'"
+    error = explain(RuntimeError(refused), doing="reading", where=where)
+    assert f"GRANT {granted} TO ROLE READER;" in str(error)
 
 
 def test_an_unknown_answer_is_quoted_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,6 +209,15 @@ def test_a_sample_of_few_distinct_rows_is_whole(world: World) -> None:
     assert world.connector.sample(source, max_rows=100).num_rows == 100
 
 
+def test_a_sample_without_an_answer_about_the_key_is_none(world: World) -> None:
+    source = world.put("ORDERS", numbers(500))
+    connector = connector_to(world.server, network_timeout_s=1)
+    assert connector.num_rows(source) == 500
+    world.server.fault("/queries", "http", times=10_000, contains="SHOW PRIMARY KEYS")
+    with pytest.raises(ConnectionError, match="server failed inside"):
+        connector.sample(source, max_rows=5)
+
+
 def test_a_sample_asks_for_few_rows(world: World) -> None:
     source = world.put("ORDERS", numbers(5000))
     sample = world.connector.sample(source, columns=["id"], max_rows=100)

@@ -181,7 +181,7 @@ def test_what_a_killed_process_left_goes_with_the_next_write(place, tmp_path, mo
     place.server.revoke("CREATE STAGE", "SCHEMA", f"SHOP.{place.schema}")
     folder = tmp_path / "scratch"
     folder.mkdir()
-    ended = run_and_kill(place, tmp_path, environment={"TMPDIR": str(folder)})
+    ended = run_and_kill(place, ["P"], tmp_path, environment={"TMPDIR": str(folder)})
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert len(list(folder.iterdir())) == 1
     assert len(place.tables()) == 1
@@ -198,6 +198,18 @@ def test_what_a_killed_process_left_goes_with_the_next_write(place, tmp_path, mo
     assert list(folder.iterdir()) == []
     with session(place.connector) as opened:
         assert opened.rows("LIST @~") == []
+
+
+def test_a_process_killed_between_two_names_leaves_no_mixture(place, tmp_path):
+    place.write("A", "P", num_rows=3)
+    ended = run_and_kill(place, ["A", "P"], tmp_path, at='"A" RENAME TO')
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    (old,) = [name for name in place.tables() if name.startswith("RLE_OLD")]
+    assert {"A", "P"} & place.tables() == {"A"}
+    assert [len(place.rows(name)) for name in ("A", old)] == [3, 3]
+    with session(place.connector) as opened:  # as docs/snowflake.md says
+        opened.execute(f"ALTER TABLE {place.name(old)} RENAME TO {place.name('P')}")
+    assert len(place.rows("P")) == 3
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path, monkeypatch):
@@ -241,32 +253,36 @@ def test_a_disk_that_fills_up_while_the_driver_packs_a_file():
     assert "TMPDIR" in str(found)
 
 
-def run_and_kill(place, folder, *, environment):
-    """Write in another process, which is killed when the rows are loaded and not yet counted."""
+def run_and_kill(place, names, folder, *, at="COUNT(*)", environment=os.environ):
+    """Replace tables in another process, which is killed before a statement with this in it."""
     script = folder / "job.py"
     script.write_text(
         textwrap.dedent(
             """
             import os, signal, sys
             import pyarrow as pa
+            from rle.connectors.base import NewTable
             from rle.connectors.snowflake import SnowflakeConnector
             from rle.connectors.snowflake_session import Session
 
             real = Session.execute
 
             def deadly(self, sql, params=()):
-                if "COUNT(*)" in sql:
+                if sys.argv[2] in sql:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return real(self, sql, params)
 
             Session.execute = deadly
             connector = SnowflakeConnector.from_json(sys.argv[1])
-            rows = pa.table({"ID": [1, 2]})
-            connector.write(sys.argv[2], rows.to_batches(), schema=rows.schema)
+            rows, names = pa.table({"ID": [1, 2]}), sys.argv[3:]
+            batches = [(i, batch) for i in range(len(names)) for batch in rows.to_batches()]
+            tables = [NewTable(name, rows.schema) for name in names]
+            connector.write_tables(tables, batches, replacing=names)
             """
         )
     )
-    command = [sys.executable, str(script), place.connector.to_json(), place.name("P")]
+    tables = [place.name(name) for name in names]
+    command = [sys.executable, str(script), place.connector.to_json(), at, *tables]
     return subprocess.run(
         command,
         cwd=Path(__file__).parents[2],

@@ -140,11 +140,12 @@ def _load(
 ) -> list[Draft]:
     """Load all rows into tables with new hidden names, and tell `made` of each before it is."""
     drafts = []
-    with session(connector, doing="writing tables", private=True) as opened:
+    last = finals[-1]
+    with session(connector, doing="writing tables", table=last, private=True) as opened:
         for place in {final.schema_sql: final for final in finals}.values():
             leftovers.remove_leftovers(opened, place)
         mark = leftovers.mark(opened.current_user)
-        with _stage(opened, finals[-1], mark) as stage:
+        with _stage(opened, last, mark) as stage:
             for index, (final, rows) in enumerate(zip(finals, staged, strict=True)):
                 hidden = final._replace(table=f"{mark}_{index}")
                 landing = final._replace(table=f"{mark}_{index}_LANDED")

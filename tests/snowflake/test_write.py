@@ -86,6 +86,16 @@ def test_a_schema_without_create_table_is_found_before_any_row(place):
         place.connector.can_create(place.name("P"))
 
 
+def test_a_grant_that_only_the_write_misses_is_named_in_full(place):
+    # PUBLIC holds it as far as the grants tell, and the role that signs in does not.
+    place.server.revoke("CREATE TABLE", "SCHEMA", f"SHOP.{place.schema}", role="TRAINER")
+    place.connector.can_create(place.name("P"))
+    wanted = rf"GRANT CREATE TABLE ON SCHEMA SHOP\.{place.schema} TO ROLE TRAINER;"
+    with pytest.raises(PermissionError, match=wanted):
+        place.write("P")
+    assert not place.tables()
+
+
 def test_a_table_of_somebody_else_is_neither_taken_nor_replaced(place):
     place.write("P")
     place.server.revoke("OWNERSHIP", "TABLE", place.name("P"))

@@ -61,7 +61,7 @@ def test_training_can_go_on_to_predictions(dataset):
     name, arguments = FakeTrainer.last.call
     output = arguments["output_config"]
     assert name == "fit_predict"
-    assert (output.place, output.schema_name) == ("warehouse", "my.schema")
+    assert (output.place, output.full_schema) == ("warehouse", 'shop."my.schema"')
     assert (arguments["output_alias"], arguments["stack"]) == ("A1", True)
     assert (arguments["test_batch_size"], arguments["overwrite_results"]) == (128, False)
 

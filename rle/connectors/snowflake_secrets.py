@@ -45,6 +45,8 @@ _BY_THE_SYSTEM = frozenset(
 )
 _MIN_LENGTH = 6
 """Characters of a value that may be looked for under any name; a shorter one equals half of all."""
+_MAX_TOKEN = 2**16
+"""Characters of a token; the longest that are known have some thousands."""
 
 _kept: dict[str, SecretStr] = {}
 _lock = threading.Lock()
@@ -118,15 +120,19 @@ def read_token_file(path: str) -> SecretStr:
     """Return the token in a file as it is now.
 
     Raises:
-        ValidationError: The file cannot be read, or is empty.
+        ValidationError: The file cannot be read, is empty, or holds something else.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8").strip()
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            text = file.read(_MAX_TOKEN + 1).strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise ValidationError(f"oauth_token_path={path!r} cannot be read: {reason}.") from None
     if not text:
         raise ValidationError(f"oauth_token_path={path!r} is an empty file; it must hold a token.")
+    if len(text) > _MAX_TOKEN or len(text.split()) > 1:
+        # It would be sent to the server, whatever it is.
+        raise ValidationError(f"oauth_token_path={path!r} must hold one token and nothing else.")
     _hide(text)
     return SecretStr(text)
 

@@ -144,6 +144,11 @@ def test_a_token_file_is_read_when_it_is_needed(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(ValidationError, match="empty file"):
         connector.credentials()
+    for wrong in (f"id,{CANARY}\n1,a b\n", CANARY * 5000):
+        file.write_text(wrong)
+        with pytest.raises(ValidationError, match="one token and nothing else") as caught:
+            connector.credentials()
+        assert CANARY not in "".join(traceback.format_exception(caught.value))
     for value in ("first-9-secret", "second-9-secret"):
         file.write_text(value + "\n")
         assert connector.credentials().connect_arguments()["token"] == value

@@ -34,11 +34,15 @@ class _Grant(NamedTuple):
 
     def sql(self, table: TableName) -> str | None:
         """Return the statement that gives it on a table; None for whom nobody gives it so."""
-        if self.to not in _ROLES or not _WORDS.fullmatch(self.privilege):
+        if self.to not in _ROLES or not _WORDS.fullmatch(self.privilege) or not self.name:
             return None
-        # A role in a database gets privileges on what is in that database, and on nothing else.
-        name = (table.database, name_parts(self.name)[-1]) if self.to != "ROLE" else (self.name,)
+        is_quoted = self.name.startswith('"')
+        name = name_parts(self.name)[-1:] if is_quoted or self.to != "ROLE" else (self.name,)
+        if self.to != "ROLE":
+            # A role in a database gets privileges on what is in that database, and nothing else.
+            name = (table.database, *name)
         option = " WITH GRANT OPTION" if self.may_pass_on else ""
+        option = " COPY CURRENT GRANTS" if self.privilege == "OWNERSHIP" else option
         who = f"{_ROLES[self.to]} {'.'.join(map(quote, name))}"
         return f"GRANT {self.privilege} ON TABLE {table.sql} TO {who}{option}"
 
@@ -48,7 +52,8 @@ def carry_grants(session: Session, drafts: Sequence[Draft], olds: Sequence[Table
 
     A table takes its grants along when it is renamed or exchanged, so a new one has only what
     FUTURE GRANTS of its schema gave it. What cannot be given is logged, with the statements for
-    whoever may: in a schema WITH MANAGED ACCESS the owner of a table may not.
+    whoever may: in a schema WITH MANAGED ACCESS the owner of a table may not. So is the role that
+    owned the old table, where it is another one than this session's; the new table stays ours.
 
     Args:
         session: Of the role that owns all these tables.
@@ -75,8 +80,8 @@ def _carry(session: Session, draft: Draft) -> None:
     if lost:
         told = [grant.sql(draft.final) or _in_words(grant, draft.final) for grant in lost]
         log.warning(
-            "%s replaces a table that others had privileges on, and these could not be given "
-            "again. Ask an administrator to run: %s",
+            "%s replaces a table that others had privileges on, and these were not given again. "
+            "Ask an administrator to run: %s",
             draft.final,
             " ".join(f"{statement};" for statement in told),
         )
@@ -84,7 +89,7 @@ def _carry(session: Session, draft: Draft) -> None:
 
 def _give(session: Session, grant: _Grant, table: TableName) -> bool:
     statement = grant.sql(table)
-    if statement is None:
+    if statement is None or grant.privilege == "OWNERSHIP":
         return False
     try:
         session.execute(statement)
@@ -103,7 +108,6 @@ def _grants_on(session: Session, table: TableName) -> set[_Grant]:
             str(row["grant_option"]).lower() == "true",
         )
         for row in rows
-        if row["privilege"] != "OWNERSHIP"
     }
 
 

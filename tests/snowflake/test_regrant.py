@@ -108,8 +108,12 @@ def test_grants_that_cannot_be_given_are_told_with_their_statements(place, monke
     [
         (("SELECT", "DATABASE_ROLE", "SHOP.R"), 'TO DATABASE ROLE "SHOP"."R"', True),
         (("SELECT", "DATABASE_ROLE", '"r.x"'), 'TO DATABASE ROLE "SHOP"."r.x"', True),
+        (("SELECT", "ROLE", '"odd.one"'), 'TO ROLE "odd.one"', True),
+        (("SELECT", "ROLE", "odd.two"), 'TO ROLE "odd.two"', True),
+        (("SELECT", "ROLE", ""), "TO ROLE ;", False),
         (("SELECT", "SHARE", "ORG.ACC.S"), "TO SHARE ORG.ACC.S", False),
         (("SELECT; DROP", "ROLE", "R"), "TO ROLE R", False),
+        (("OWNERSHIP", "ROLE", "BOSS"), 'TO ROLE "BOSS" COPY CURRENT GRANTS;', False),
     ],
 )
 def test_whoever_is_no_role_of_the_account(place, row, told, is_run, monkeypatch, caplog):

@@ -125,6 +125,9 @@ class Connector(Value, ABC):
     def read(self, chunk: Chunk) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a chunk, with `chunk.columns` in order. Batches may have 0 rows."""
 
+    def close(self) -> None:
+        """Close what this process holds open; the next call opens it again."""
+
     @abstractmethod
     def exists(self, source: str) -> bool:
         """Whether there is a source of this name."""

@@ -10,6 +10,7 @@ from rle.connectors import snowflake_privileges as privileges
 from rle.connectors import snowflake_read as reading
 from rle.connectors import snowflake_write as writing
 from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector, NewTable
+from rle.connectors.snowflake_session import close_sessions
 from rle.connectors.snowflake_settings import SnowflakeSettings
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
     def read(self, chunk: Chunk) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a chunk through this process's own session."""
         return reading.read(self, chunk)
+
+    def close(self) -> None:
+        """Close this process's sessions with Snowflake; see `Connector.close`."""
+        close_sessions()
 
     def at_one_moment(self, sources: Sequence[str]) -> tuple[Connector, str | None]:
         """Fix the moment by Snowflake's clock; see `Connector.at_one_moment`."""

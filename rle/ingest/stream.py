@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from rle.connectors.base import Chunk
 from rle.errors import InternalError, RLEError
+from rle.ingest.idle import reading
 from rle.ingest.staging import PartInfo, Staging, stage
 from rle.runs.clean_stream import clean_output
 
@@ -70,7 +71,8 @@ def _with_ray(staging: Staging, work: Sequence[Work]) -> Iterator[list[PartInfo]
 
     def run(item: dict[str, Any]) -> dict[str, Any]:
         clean_output()  # of a Ray worker, which keeps what a warehouse's driver says in its log
-        return _stage_item(staging, item)
+        with reading(staging.connector):
+            return _stage_item(staging, item)
 
     with _quiet():
         # One pipeline for all tables: each costs seconds however little it does. One block per

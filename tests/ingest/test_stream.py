@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -32,6 +33,9 @@ class FlakyConnector(LocalConnector):
         yield from super().read(chunk)
         if chunk.index == 1 and attempt < self.failures:
             raise ConnectionError("the line went dead")
+
+    def close(self) -> None:
+        (self.folder / "closed").touch()
 
 
 TABLE = pa.table({"id": [1, 2, 3, 4], "x": [1.0, None, 3.0, 4.0]})
@@ -130,3 +134,14 @@ def test_ray_stages_the_same_parts_and_hands_errors_over(tmp_path: Path) -> None
     as_number = bad.replace(plans=(plan.replace(numbers=("x",), texts=()),))
     with pytest.raises(DataError, match=r"'a\.x'"):
         stage_all(as_number, list_work(as_number), num_workers=2, on_progress=nothing)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_rays_readers_close_what_they_held_open(tmp_path: Path) -> None:
+    staging = staging_of(tmp_path, failures=0)
+    stage_all(staging, small_chunks(staging), num_workers=2, on_progress=nothing)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "closed").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

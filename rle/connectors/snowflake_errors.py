@@ -42,8 +42,19 @@ def text_of(error: BaseException) -> str:
     code = getattr(error, "errno", None)
     if isinstance(code, int) and code > 0 and f"{code:06d}" not in said:
         said = f"{code:06d}: {said}"
+    said += _certificate_behind(error)
     status = None if error.__cause__ is None else _status_behind(error.__cause__)
     return said if status is None else f"{said} HTTP {status}"
+
+
+def _certificate_behind(error: BaseException) -> str:
+    """Return what an error came of where that was a certificate: 4.0 says it nowhere else."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        if "certificate" in str(cause):
+            return f"\n{str(cause)[:_MAX_SAID]}"
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def _status_behind(cause: BaseException) -> int | None:

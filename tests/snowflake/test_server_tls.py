@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from rle.connectors import snowflake_driver as driver
+from rle.connectors.snowflake_errors import explain
 from rle.connectors.snowflake_session import close_sessions, session
 from rle.errors import ConnectionError, ValidationError
 from rle.testing.fake_snowflake import FakeSnowflake, server_python
@@ -108,3 +109,13 @@ def test_a_bundle_that_is_none_is_refused_before_anything_is_sent(
     monkeypatch.setenv(BUNDLE, str(path))
     with pytest.raises(ValidationError, match=rf"{BUNDLE} names .*bundle\.pem, which .*{said}"):
         secured(secure).check_access()
+
+
+def test_a_certificate_is_found_behind_an_error_that_names_none():
+    # As version 4.0.0 of the driver raises it: the reason is only in what the error came of.
+    said = "250001: Could not connect to Snowflake backend after 2 attempt(s).Aborting"
+    shown = OSError("bad handshake: Error([('SSL routines', '', 'certificate verify failed')])")
+    error = RuntimeError(said)
+    error.__cause__ = shown
+    assert "is not trusted here" in str(explain(error, doing="signing in"))
+    assert "does not answer" in str(explain(RuntimeError(said), doing="signing in"))

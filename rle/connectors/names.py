@@ -35,7 +35,7 @@ def split(source: str, *, example: str) -> tuple[str, str, str]:
     Raises:
         ValidationError: The name does not have three parts.
     """
-    match = _NAME.fullmatch(source)
+    match = _NAME.fullmatch(source) if isinstance(source, str) else None
     if match is None or "\0" in source:
         raise ValidationError(
             f"Table name {source!r} must have the form DB.SCHEMA.TABLE, such as {example}. "
@@ -64,7 +64,7 @@ def split_schema(schema: str) -> tuple[str, str]:
     Raises:
         ValidationError: The name does not have two parts.
     """
-    match = _SCHEMA.fullmatch(schema)
+    match = _SCHEMA.fullmatch(schema) if isinstance(schema, str) else None
     if match is None or "\0" in schema:
         raise ValidationError(
             f"Schema name {schema!r} must have the form DB.SCHEMA, such as SHOP.MAIN. "

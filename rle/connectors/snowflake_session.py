@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from rle.connectors import snowflake_driver as driver
 from rle.connectors.names import quote
 from rle.connectors.snowflake_errors import explain, find, text_of
-from rle.connectors.snowflake_grants import warehouse_name
+from rle.connectors.snowflake_grants import role_name, warehouse_name
 from rle.connectors.snowflake_remedies import Where, identifier
 from rle.errors import ConnectionError, RLEError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -350,20 +350,31 @@ def _address(settings: SnowflakeSettings) -> str:
 def _where(link: _Link, table: TableName | None) -> Where:
     settings, connection = link.settings, link.known()
 
-    def name(what: str) -> str | None:
-        found: str | None = getattr(connection, what, None)
-        given: str | None = getattr(settings, what)
-        return found or given
+    def found(what: str) -> str | None:
+        name: str | None = getattr(connection, what, None)
+        return name or None
 
-    role, warehouse = name("role"), name("warehouse")
+    role, warehouse = found("role"), found("warehouse")
     return Where(
         account=settings.account or settings.host,
-        user=name("user"),
-        role=None if role is None else identifier(role),
-        warehouse=None if warehouse is None else identifier(warehouse),
+        user=found("user") or settings.user,
+        role=identifier(role) if role else _given(settings.role, role_name),
+        warehouse=identifier(warehouse)
+        if warehouse
+        else _given(settings.warehouse, warehouse_name),
         table=table,
         address=None if settings.host is None else _address(settings),
     )
+
+
+def _given(name: str | None, read: Callable[[str], str]) -> str | None:
+    """Return a name as SQL takes it that was given and not yet heard of from Snowflake."""
+    if name is None:
+        return None
+    try:
+        return identifier(read(name))
+    except ValidationError:  # it can be none of Snowflake's, and goes in quotes as it is
+        return identifier(name)
 
 
 def _after_fork() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,8 +29,10 @@ def test_names_are_split_at_dots_outside_quotes(source: str, parts: tuple[str, .
     assert parse(source, example="a.b.c") == parts
 
 
-@pytest.mark.parametrize("source", ["a", "a.b", "a.b.c.d", "a..c", 'a.b."', 'a.b.""', "a.b.c\0"])
-def test_other_names_are_refused_with_an_example(source: str) -> None:
+@pytest.mark.parametrize(
+    "source", ["a", "a.b", "a.b.c.d", "a..c", 'a.b."', 'a.b.""', "a.b.c\0", 5, None, b"a.b.c"]
+)
+def test_other_names_are_refused_with_an_example(source: Any) -> None:
     with pytest.raises(ValidationError, match=r"such as shop\.main\.orders"):
         parse(source, example="shop.main.orders")
 
@@ -53,7 +57,7 @@ def test_a_schema_has_two_parts(
     assert (split_schema(schema), parse_schema(schema)) == (split, parsed)
 
 
-@pytest.mark.parametrize("schema", ["", "a", "a.b.c", 'a."b', "a.b\0"])
-def test_what_is_no_schema_is_refused(schema: str) -> None:
+@pytest.mark.parametrize("schema", ["", "a", "a.b.c", 'a."b', "a.b\0", 5, None])
+def test_what_is_no_schema_is_refused(schema: Any) -> None:
     with pytest.raises(ValidationError, match=r"DB\.SCHEMA"):
         split_schema(schema)

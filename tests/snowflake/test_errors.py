@@ -101,9 +101,13 @@ def test_a_gateway_that_fails_once_is_asked_again(server: FakeSnowflake, status:
     assert ask(connector, "SELECT 5 AS a") == 5
 
 
-def test_an_unknown_role(server: FakeSnowflake) -> None:
-    with pytest.raises(PermissionError, match="GRANT ROLE NOSUCH TO USER ANNA;"):
-        ask(by_password(server, role="NOSUCH"))
+@pytest.mark.parametrize(
+    ("role", "shown"),
+    [("NOSUCH", "NOSUCH"), ("nosuch", "NOSUCH"), ('"no such"', '"no such"'), ("no;", '"no;"')],
+)
+def test_an_unknown_role(server: FakeSnowflake, role: str, shown: str) -> None:
+    with pytest.raises(PermissionError, match=f"GRANT ROLE {shown} TO USER ANNA;"):
+        ask(by_password(server, role=role))
 
 
 def test_an_unknown_warehouse(server: FakeSnowflake) -> None:

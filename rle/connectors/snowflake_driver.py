@@ -139,6 +139,12 @@ def execute(connection: Any, sql: str, params: Sequence[Any]) -> Any:
     return cursor
 
 
+def fetch_all(cursor: Any) -> list[Any]:
+    """Return the rows of a small result."""
+    with _understood():
+        return list(cursor.fetchall())
+
+
 def close(connection: Any) -> None:
     """End a session, unless it is a notebook's own."""
     if not hasattr(connection, _TAG):
@@ -150,7 +156,7 @@ def _understood() -> Iterator[None]:
     """Make the driver's own error of those that it stumbles over: answers unlike Snowflake's."""
     try:
         yield
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, json.JSONDecodeError) as error:
         odd = f"Invalid Snowflake response. {type(error).__name__} in the driver."
         raise load().errors.InterfaceError(odd) from None
 

@@ -194,8 +194,9 @@ def _split(opened: Session, table: Table, max_rows: int) -> ranges.Split | None:
     )
     if column is None:
         return None
-    rows = opened.execute(ranges.bounds_query(table.sql, column), (max_rows,)).fetchall()
-    return ranges.Split(column, types[column], ranges.plain_bounds(row[0] for row in rows))
+    rows = opened.rows(ranges.bounds_query(table.sql, column), (max_rows,))
+    bounds = (value for row in rows for value in row.values())
+    return ranges.Split(column, types[column], ranges.plain_bounds(bounds))
 
 
 def _part(table: Table, *, num_rows: int | None) -> tuple[dict[str, Any], int | None]:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    import pyarrow as pa
-
     from rle.connectors.snowflake_names import TableName
     from rle.connectors.snowflake_settings import SnowflakeSettings
 
@@ -100,18 +98,7 @@ class Session:
         cursor = self.execute(sql, params)
         with self.in_words():
             names = [column.name.lower() for column in cursor.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-    def arrow(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pa.RecordBatch]:
-        """Run a query and yield its rows as the server's Arrow, part by part.
-
-        Raises:
-            RLEError: As `execute`, or a part cannot be fetched.
-        """
-        cursor = self.execute(sql, params)
-        with self.in_words():
-            for table in cursor.fetch_arrow_batches():
-                yield from table.to_batches()
+            return [dict(zip(names, row, strict=True)) for row in driver.fetch_all(cursor)]
 
     def put(self, file: Path, stage: str) -> None:
         """Upload a file as it is to a stage, over one of the same name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -236,3 +237,13 @@ def test_another_kind_of_server_is_told_from_snowflake(answer: bytes) -> None:
         finally:
             other.shutdown()
             serving.join()
+
+
+def test_rows_that_are_no_json_are_none_of_snowflakes() -> None:
+    class Garbled:
+        def fetchall(self) -> object:
+            return json.loads("<html>Log in first</html>")
+
+    with pytest.raises(driver.errors()) as caught:
+        driver.fetch_all(Garbled())
+    assert "none of Snowflake's" in str(explain(caught.value, doing="asking"))

@@ -223,12 +223,12 @@ def test_every_row_of_the_table_gives_advice() -> None:
         "290502: HTTP 502: Bad Gateway",
         "580599: 290599: HTTP n/a",
         (
-            "000004: HTTP request failed after retries: query request. max attempts (4) reached; last "
-            "status 504 Gateway Timeout (request_id=21d44538-0f77-4711-a51a-45a4fa3c916a)"
+            "000004: HTTP request failed after retries: query request. max attempts (4) reached; "
+            "last status 504 Gateway Timeout (request_id=21d44538-0f77-4711-a51a-45a4fa3c916a)"
         ),
         (
-            "250001 (08001): Failed to login: HTTP request failed after retries: login request. max "
-            "attempts (4) reached; last status 503 Service Unavailable"
+            "250001 (08001): Failed to login: HTTP request failed after retries: login request. "
+            "max attempts (4) reached; last status 503 Service Unavailable"
         ),
     ],
 )

@@ -27,8 +27,8 @@ from benchmarks import harness, retail
 from benchmarks.harness import record, time_of
 from benchmarks.ingest import dataset, fresh_folder
 from rle.connectors.base import Chunk
-from rle.connectors.snowflake import SnowflakeConnector
-from rle.connectors.snowflake_session import close_sessions
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.session import close_sessions
 from rle.graph.build import build_snapshot
 from rle.testing.fake_snowflake import FakeSnowflake
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import rle
 from examples.datasets.snowflake_account import SCHEMA, load, stand_in
-from rle.connectors.snowflake import SnowflakeConnector
+from rle.connectors.snowflake.connector import SnowflakeConnector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,11 @@ from rle.version import VERSION
 if TYPE_CHECKING:
     from rle.connectors.duckdb import DuckDBConnector
     from rle.connectors.local import LocalConnector
-    from rle.connectors.snowflake import SnowflakeConnector, SnowflakeConnectorDirectAccess
-    from rle.connectors.snowflake_settings import SnowflakeSettings
+    from rle.connectors.snowflake.connector import (
+        SnowflakeConnector,
+        SnowflakeConnectorDirectAccess,
+    )
+    from rle.connectors.snowflake.settings import SnowflakeSettings
     from rle.errors import (
         ConnectionError,
         InternalError,
@@ -96,9 +99,9 @@ _HOMES = {
     "NodeTask": "rle.spec.task_handle",
     "OutputConfig": "rle.spec.output",
     "Provider": "rle.sdk.provider",
-    "SnowflakeConnector": "rle.connectors.snowflake",
-    "SnowflakeConnectorDirectAccess": "rle.connectors.snowflake",
-    "SnowflakeSettings": "rle.connectors.snowflake_settings",
+    "SnowflakeConnector": "rle.connectors.snowflake.connector",
+    "SnowflakeConnectorDirectAccess": "rle.connectors.snowflake.connector",
+    "SnowflakeSettings": "rle.connectors.snowflake.settings",
     "Task": "rle.spec.task_handle",
     "TaskType": "rle.values",
     "Trainer": "rle.sdk.trainer",

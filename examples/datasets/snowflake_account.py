@@ -12,7 +12,7 @@ from rle.testing.shop import make_shop
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rle.connectors.snowflake import SnowflakeConnector
+    from rle.connectors.snowflake.connector import SnowflakeConnector
 
 SCHEMA = "SHOP.PUBLIC"
 """The schema that the stand-in has."""

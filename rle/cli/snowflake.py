@@ -59,7 +59,7 @@ def grants(
 ) -> None:
     """Print the GRANT statements that a role needs to read tables and write results."""
     with errors_as_lines():
-        from rle.connectors.snowflake_grants import grants_for
+        from rle.connectors.snowflake.grants import grants_for
 
         named = [_full_name(name, database, schema) for name in _split(tables)]
         seen = [_full_name(name, database, schema) for name in _split(views)]

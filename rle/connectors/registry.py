@@ -15,7 +15,7 @@ from rle.errors import UnknownNameError, ValidationError
 BUILT_IN = {
     "duckdb": "rle.connectors.duckdb:DuckDBConnector",
     "local": "rle.connectors.local:LocalConnector",
-    "snowflake": "rle.connectors.snowflake:SnowflakeConnector",
+    "snowflake": "rle.connectors.snowflake.connector:SnowflakeConnector",
 }
 """Name to import path. Others register an entry point in the group "rle.connectors"."""
 

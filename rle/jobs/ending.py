@@ -102,7 +102,7 @@ class Stopper:
 
 def _cut_sessions() -> None:
     """End what the work asks of a warehouse, so that it neither runs on there nor is waited for."""
-    sessions = sys.modules.get("rle.connectors.snowflake_session")
+    sessions = sys.modules.get("rle.connectors.snowflake.session")
     if sessions is not None:
         sessions.cut_sessions()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from rle.connectors.snowflake_secrets import HERE, is_kept_here, way_out
+from rle.connectors.snowflake.secrets import HERE, is_kept_here, way_out
 from rle.errors import ValidationError
 from rle.runs.redact import has_known_secret
 

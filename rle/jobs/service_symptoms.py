@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rle.connectors.snowflake_failures import FAILURES, Failure
-from rle.connectors.snowflake_remedies import Where
+from rle.connectors.snowflake.failures import FAILURES, Failure
+from rle.connectors.snowflake.remedies import Where
 from rle.jobs.diagnosis import EXACT, USUAL, Symptom
 
 MLFLOW = (
@@ -55,4 +55,4 @@ def _symptom(failure: Failure) -> Symptom:
 
 
 SNOWFLAKE = tuple(map(_symptom, FAILURES))
-"""What `rle.connectors.snowflake_failures` knows, for errors that did not pass through it."""
+"""What `rle.connectors.snowflake.failures` knows, for errors that did not pass through it."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rle.connectors.snowflake_settings import SnowflakeSettings
+from rle.connectors.snowflake.settings import SnowflakeSettings
 from rle.engines import manage
 from rle.engines.record import (
     EngineRecord,

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from rle.cli.output import output_config
-from rle.connectors import snowflake_names as names
 from rle.connectors.duckdb import DuckDBConnector
-from rle.connectors.snowflake import SnowflakeConnector
+from rle.connectors.snowflake import names
+from rle.connectors.snowflake.connector import SnowflakeConnector
 from rle.sdk.dataset_file import write_dataset
 from rle.testing.shop_dataset import shop_dataset
 from tests.cli.running import run

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rle.connectors.base import NewTable
-from rle.connectors.snowflake_columns import columns_of, json_lists
-from rle.connectors.snowflake_stage import cast_sql, copy_sql, create_sql, gather, landing_sql
+from rle.connectors.snowflake.columns import columns_of, json_lists
+from rle.connectors.snowflake.stage import cast_sql, copy_sql, create_sql, gather, landing_sql
 from rle.errors import DataError, StorageError, ValidationError
 
 TYPES = {
@@ -147,8 +147,8 @@ def test_small_batches_become_large_row_groups(tmp_path):
 
 
 def test_much_becomes_several_files_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("rle.connectors.snowflake_stage.ROW_GROUP_ROWS", 100)
-    monkeypatch.setattr("rle.connectors.snowflake_stage.FILE_BYTES", 2000)
+    monkeypatch.setattr("rle.connectors.snowflake.stage.ROW_GROUP_ROWS", 100)
+    monkeypatch.setattr("rle.connectors.snowflake.stage.FILE_BYTES", 2000)
     schema = pa.schema([("id", pa.int64())])
     batch = pa.RecordBatch.from_pydict({"id": range(1000)}, schema=schema)
     (staged,) = gather([NewTable("P", schema)], [(0, batch)] * 5, tmp_path)
@@ -170,7 +170,7 @@ def test_a_full_disk_is_told_with_the_way_out(monkeypatch):
         pytest.skip("/dev/full is of Linux")
     schema = pa.schema([("id", pa.int64())])
     batch = pa.RecordBatch.from_pydict({"id": range(100_000)}, schema=schema)
-    monkeypatch.setattr("rle.connectors.snowflake_stage.ROW_GROUP_ROWS", 50_000)
+    monkeypatch.setattr("rle.connectors.snowflake.stage.ROW_GROUP_ROWS", 50_000)
     monkeypatch.setattr(Path, "__truediv__", lambda _, __: full)
     with pytest.raises(StorageError, match=r"SHOP\.OUT\.P .*No space left.*TMPDIR"):
         gather([NewTable("SHOP.OUT.P", schema)], [(0, batch)], Path("/"))

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from rle.connectors import snowflake_privileges as privileges
-from rle.connectors.snowflake import SnowflakeConnector
-from rle.connectors.snowflake_grants import grants_for
-from rle.connectors.snowflake_names import read
-from rle.connectors.snowflake_privileges import check_create, held_by, missing, name_parts
-from rle.connectors.snowflake_remedies import Where
+from rle.connectors.snowflake import privileges
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.grants import grants_for
+from rle.connectors.snowflake.names import read
+from rle.connectors.snowflake.privileges import check_create, held_by, missing, name_parts
+from rle.connectors.snowflake.remedies import Where
 from rle.errors import NotSeenError, PermissionError, ValidationError
 
 

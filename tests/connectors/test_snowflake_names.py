@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rle.connectors import snowflake_names as names
 from rle.connectors.names import quote
+from rle.connectors.snowflake import names
 from rle.errors import ValidationError
 from rle.spec.output import OutputConfig
 

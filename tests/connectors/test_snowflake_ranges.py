@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rle.connectors import snowflake_moment, snowflake_ranges, snowflake_results
 from rle.connectors.names import quote
-from rle.connectors.snowflake_ranges import Split
+from rle.connectors.snowflake import moment as snowflake_moment
+from rle.connectors.snowflake import ranges as snowflake_ranges
+from rle.connectors.snowflake import results as snowflake_results
+from rle.connectors.snowflake.ranges import Split
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(1, 100))

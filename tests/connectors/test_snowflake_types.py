@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rle.connectors import snowflake_json, snowflake_types
+from rle.connectors.snowflake import json as snowflake_json
+from rle.connectors.snowflake import types as snowflake_types
 from rle.errors import DataError
 
 LISTS = {kind: pa.list_(kind) for kind in (pa.string(), pa.float64(), pa.int64())}

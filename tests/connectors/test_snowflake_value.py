@@ -13,11 +13,11 @@ import pytest
 from pydantic import SecretStr
 
 import rle
-from rle.connectors import snowflake_secrets as secrets
 from rle.connectors.registry import AnyConnector, connector_class
-from rle.connectors.snowflake import SnowflakeConnector, SnowflakeConnectorDirectAccess
-from rle.connectors.snowflake_driver import query_tag
-from rle.connectors.snowflake_settings import SnowflakeSettings
+from rle.connectors.snowflake import secrets
+from rle.connectors.snowflake.connector import SnowflakeConnector, SnowflakeConnectorDirectAccess
+from rle.connectors.snowflake.driver import query_tag
+from rle.connectors.snowflake.settings import SnowflakeSettings
 from rle.errors import UnknownNameError, ValidationError
 from rle.jobs.no_secrets import check_no_secrets
 from rle.values import Value
@@ -118,7 +118,7 @@ def test_a_secret_in_no_variable_works_in_this_process_only() -> None:
     assert connector != SnowflakeConnector(**WHO, password=CANARY + "2")
     assert connector.credentials().connect_arguments()["password"] == CANARY
     code = (
-        "from rle.connectors.snowflake import SnowflakeConnector as C\n"
+        "from rle.connectors.snowflake.connector import SnowflakeConnector as C\n"
         f"c = C.from_json({connector.to_json()!r})\n"
         "try:\n    c.credentials()\nexcept ValueError as e:\n    print(e)"
     )

@@ -324,7 +324,7 @@ def test_all_advice_can_be_given_and_names_knobs_that_exist() -> None:
 def test_classes_in_the_table_exist() -> None:
     import ray.exceptions
 
-    from rle.connectors.snowflake_driver import load
+    from rle.connectors.snowflake.driver import load
 
     snowflake = load()
     for symptom in known_symptoms():

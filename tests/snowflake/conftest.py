@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rle.connectors import snowflake_moment
-from rle.connectors import snowflake_publish as publishing
-from rle.connectors import snowflake_write as writing
+from rle.connectors.snowflake import moment as snowflake_moment
+from rle.connectors.snowflake import publish as publishing
+from rle.connectors.snowflake import write as writing
 from rle.errors import ConnectionError
 from rle.testing.fake_snowflake import FakeSnowflake, server_python
 from tests.snowflake.output_place import Place

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import rle
-from rle.connectors.snowflake import SnowflakeConnector
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.session import session
 from rle.testing.shop import make_shop
 from tests.snowflake.warehouse import PASSWORD, new_schema
 

@@ -7,8 +7,8 @@ import itertools
 import pyarrow as pa
 
 from rle.connectors.base import NewTable
-from rle.connectors.snowflake_names import TableName
-from rle.connectors.snowflake_session import Session, session
+from rle.connectors.snowflake.names import TableName
+from rle.connectors.snowflake.session import Session, session
 from rle.errors import ConnectionError
 from tests.snowflake.warehouse import connector_to, new_schema
 

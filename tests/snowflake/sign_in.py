@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from rle.connectors.snowflake import SnowflakeConnector
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.session import session
 
 if TYPE_CHECKING:
     from rle.testing.fake_snowflake import FakeSnowflake

@@ -10,7 +10,7 @@ import pytest
 
 import rle
 from examples import churn_snowflake
-from rle.connectors.snowflake_session import close_sessions
+from rle.connectors.snowflake.session import close_sessions
 from rle.errors import ConnectionError
 from rle.testing.fake_snowflake import FakeSnowflake, server_python
 

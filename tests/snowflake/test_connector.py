@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 import rle
-from rle.connectors import snowflake_access
 from rle.connectors.registry import connector_class
-from rle.connectors.snowflake_session import Session, close_sessions
+from rle.connectors.snowflake import access as snowflake_access
+from rle.connectors.snowflake.session import Session, close_sessions
 from rle.errors import ConnectionError, UnknownNameError, ValidationError
 from tests.snowflake.sign_in import ask, by_password, place
 

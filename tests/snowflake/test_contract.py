@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rle.connectors.snowflake_driver import generation
+from rle.connectors.snowflake.driver import generation
 from tests.connectors import test_contract as suite
 from tests.snowflake.warehouse import PASSWORD, WAREHOUSES, SnowflakeAsJson
 

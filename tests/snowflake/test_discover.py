@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 import rle
-from rle.connectors import snowflake_access as access
-from rle.connectors import snowflake_keys
 from rle.connectors.keys import DeclaredLink, TableKeys
-from rle.connectors.snowflake import SnowflakeConnector
-from rle.connectors.snowflake_keys import read_keys
+from rle.connectors.snowflake import access
+from rle.connectors.snowflake import keys as snowflake_keys
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.keys import read_keys
 from rle.errors import ConnectionError, UnknownNameError
 
 DATE = "2026-03-01 09:30:00.000 -0800"
@@ -118,7 +118,7 @@ def account(snowflake_server, monkeypatch):
 @pytest.fixture(autouse=True)
 def _closed():
     yield
-    from rle.connectors.snowflake_session import close_sessions
+    from rle.connectors.snowflake.session import close_sessions
 
     close_sessions()
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from rle.connectors import snowflake_driver as driver
-from rle.connectors.snowflake import SnowflakeConnector
-from rle.connectors.snowflake_errors import explain
-from rle.connectors.snowflake_session import close_sessions
+from rle.connectors.snowflake import driver
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.errors import explain
+from rle.connectors.snowflake.session import close_sessions
 from rle.errors import (
     ConnectionError,
     NotSeenError,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from rle.connectors.snowflake_errors import explain, find, text_of
-from rle.connectors.snowflake_failures import FAILURES
-from rle.connectors.snowflake_names import TableName
-from rle.connectors.snowflake_remedies import Where
+from rle.connectors.snowflake.errors import explain, find, text_of
+from rle.connectors.snowflake.failures import FAILURES
+from rle.connectors.snowflake.names import TableName
+from rle.connectors.snowflake.remedies import Where
 from rle.errors import (
     ConnectionError,
     DataError,

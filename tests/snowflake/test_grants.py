@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from rle.cli.output import output_config
-from rle.connectors.snowflake_privileges import missing
+from rle.connectors.snowflake.privileges import missing
 from rle.errors import (
     ConnectionError,
     NotSeenError,
@@ -172,7 +172,7 @@ def test_a_name_that_is_taken_is_told_as_it_is_stored(connector, tables):
 
 
 def test_grants_that_are_not_shown_stop_nobody(connector, tables, monkeypatch, caplog):
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.session import Session
     from rle.errors import ValidationError
 
     real = Session.execute

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pytest
 
 import rle
-from rle.connectors.snowflake_driver import generation
-from rle.connectors.snowflake_session import close_sessions
+from rle.connectors.snowflake.driver import generation
+from rle.connectors.snowflake.session import close_sessions
 from rle.engines.keeper_state import read_state
 from rle.errors import ConnectionError, OutputExistsError, PermissionError, UnknownNameError
 from rle.pipeline import fit

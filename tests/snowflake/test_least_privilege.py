@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from rle.connectors.snowflake_grants import grants_for
-from rle.connectors.snowflake_session import close_sessions, session
+from rle.connectors.snowflake.grants import grants_for
+from rle.connectors.snowflake.session import close_sessions, session
 from rle.errors import ConnectionError, NotSeenError, PermissionError
 from rle.inference.export import export, plan_outputs
 from rle.spec.output import OutputConfig

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rle.connectors.snowflake_names import TableName
+from rle.connectors.snowflake.names import TableName
 from rle.errors import NotSeenError
 from tests.connectors.warehouse import read_all
 from tests.snowflake.warehouse import PASSWORD, connector_to

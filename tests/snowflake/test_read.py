@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from rle.connectors import snowflake_results
-from rle.connectors.snowflake_session import close_sessions
+from rle.connectors.snowflake import results as snowflake_results
+from rle.connectors.snowflake.session import close_sessions
 from rle.errors import (
     ConnectionError,
     DataError,

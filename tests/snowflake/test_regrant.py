@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from rle.connectors.base import NewTable
-from rle.connectors.snowflake_session import Session, session
+from rle.connectors.snowflake.session import Session, session
 from rle.errors import NotSeenError, PermissionError
 from tests.connectors.warehouse import numbers
 from tests.snowflake.warehouse import PASSWORD, connector_to, new_schema

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from rle.connectors import snowflake_results
-from rle.connectors.snowflake_driver import generation
+from rle.connectors.snowflake import results as snowflake_results
+from rle.connectors.snowflake.driver import generation
 from rle.errors import ConnectionError
 from tests.connectors.warehouse import numbers
 from tests.snowflake.cutter import Cutter
@@ -22,7 +22,7 @@ from tests.snowflake.warehouse import PASSWORD, connector_to
 
 if TYPE_CHECKING:
     from rle.connectors.base import Chunk
-    from rle.connectors.snowflake import SnowflakeConnector
+    from rle.connectors.snowflake.connector import SnowflakeConnector
     from tests.snowflake.world import World
 
 
@@ -117,7 +117,7 @@ def test_a_batch_is_fetched_by_a_process_that_knows_its_chunk_alone(world: World
     chunk = world.connector.chunks(source, columns=["id"], max_rows=100)[3]
     code = f"""
 from rle.connectors.base import Chunk
-from rle.connectors.snowflake import SnowflakeConnector
+from rle.connectors.snowflake.connector import SnowflakeConnector
 connector = SnowflakeConnector.from_json({world.connector.to_json()!r})
 chunk = Chunk.from_json({chunk.to_json()!r})
 print([i for batch in connector.read(chunk) for i in batch["id"].tolist()])

@@ -8,9 +8,9 @@ import sys
 import pyarrow as pa
 import pytest
 
-from rle.connectors import snowflake_driver as driver
-from rle.connectors.snowflake_errors import explain
-from rle.connectors.snowflake_session import close_sessions, session
+from rle.connectors.snowflake import driver
+from rle.connectors.snowflake.errors import explain
+from rle.connectors.snowflake.session import close_sessions, session
 from rle.errors import ConnectionError, ValidationError
 from rle.testing.fake_snowflake import FakeSnowflake, server_python
 from tests.connectors.warehouse import numbers
@@ -67,7 +67,7 @@ def test_what_the_system_trusts_is_enough_for_generation_5(secure, monkeypatch):
     # In a process of its own, for the driver looks once for what the system trusts.
     monkeypatch.setenv(OPENSSL, str(secure.authority))
     code = (
-        "import sys; from rle.connectors.snowflake import SnowflakeConnector as Connector\n"
+        "import sys; from rle import SnowflakeConnector as Connector\n"
         "print(Connector.from_json(sys.argv[1]).check_access())"
     )
     told = [sys.executable, "-c", code, secured(secure).to_json()]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rle.connectors import snowflake_driver as driver
-from rle.connectors.snowflake import SnowflakeConnector
-from rle.connectors.snowflake_driver import generation
-from rle.connectors.snowflake_session import Session, close_sessions, session
+from rle.connectors.snowflake import driver
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.driver import generation
+from rle.connectors.snowflake.session import Session, close_sessions, session
 from rle.errors import ConnectionError
 from tests.snowflake.cutter import Cutter
 from tests.snowflake.sign_in import ask, by_password, place, run
@@ -265,8 +265,8 @@ def test_a_private_session_is_closed_after_an_error(snowflake_server: FakeSnowfl
 def test_a_fork_leaves_its_parents_session_alone(snowflake_server: FakeSnowflake) -> None:
     code = f"""
 import os, sys
-from rle.connectors.snowflake import SnowflakeConnector
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.session import session
 from tests.snowflake.sign_in import ask
 connector = SnowflakeConnector.from_json({by_password_in_variable(snowflake_server)!r})
 first = ask(connector, "SELECT 1 AS a")
@@ -292,7 +292,7 @@ def test_sessions_end_with_the_process(snowflake_server: FakeSnowflake) -> None:
     code = f"""
 import warnings
 warnings.simplefilter("error")
-from rle.connectors.snowflake import SnowflakeConnector
+from rle.connectors.snowflake.connector import SnowflakeConnector
 from tests.snowflake.sign_in import ask
 print(ask(SnowflakeConnector.from_json({by_password_in_variable(snowflake_server)!r})))
 """

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rle.connectors import snowflake_driver as driver
-from rle.connectors.snowflake import SnowflakeConnector
-from rle.connectors.snowflake_session import close_sessions
+from rle.connectors.snowflake import driver
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.session import close_sessions
 from rle.errors import ConnectionError, ValidationError
 from tests.snowflake.sign_in import PASSPHRASE, ask, by_password, make_key, place, run
 
@@ -100,7 +100,7 @@ def test_by_profile(
     (tmp_path / "connections.toml").chmod(0o600)
     # The driver looks for the file when it is loaded.
     code = """
-from rle.connectors.snowflake import SnowflakeConnector
+from rle.connectors.snowflake.connector import SnowflakeConnector
 from tests.snowflake.sign_in import ask
 profile = SnowflakeConnector(connection_name="work", warehouse="WH")
 print(ask(profile), ask(profile, "SELECT CURRENT_ROLE() AS r"))

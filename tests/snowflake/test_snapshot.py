@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from rle.connectors import snowflake_moment
-from rle.connectors.snowflake_names import TableName
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake import moment as snowflake_moment
+from rle.connectors.snowflake.names import TableName
+from rle.connectors.snowflake.session import session
 from rle.errors import DataError
 from tests.graph.tiny import build, dataset, table_spec
 from tests.snowflake.warehouse import PASSWORD, connector_to, new_schema

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from rle.connectors.snowflake_driver import generation
-from rle.connectors.snowflake_names import TableName
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake.driver import generation
+from rle.connectors.snowflake.names import TableName
+from rle.connectors.snowflake.session import session
 from rle.errors import DataError
 from rle.spec.infer import infer_dtypes
 from rle.values import ColumnDType
@@ -24,7 +24,7 @@ from tests.snowflake.warehouse import PASSWORD, connector_to, new_schema
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rle.connectors.snowflake import SnowflakeConnector
+    from rle.connectors.snowflake.connector import SnowflakeConnector
     from rle.testing.fake_snowflake import FakeSnowflake
 
     Make = Callable[..., str]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from rle.connectors import snowflake_leftovers as leftovers
-from rle.connectors import snowflake_write as writing
-from rle.connectors.snowflake_session import Session, session
+from rle.connectors.snowflake import leftovers
+from rle.connectors.snowflake import write as writing
+from rle.connectors.snowflake.session import Session, session
 from rle.errors import (
     ConnectionError,
     DataError,
@@ -247,8 +247,8 @@ def test_sigterm_in_the_middle_leaves_nothing(place, tmp_path):
             """
             import signal, sys
             import pyarrow as pa
-            from rle.connectors.snowflake import SnowflakeConnector
-            from rle.connectors.snowflake_session import Session
+            from rle.connectors.snowflake.connector import SnowflakeConnector
+            from rle.connectors.snowflake.session import Session
 
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
             real = Session.execute

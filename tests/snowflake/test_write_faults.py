@@ -16,10 +16,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from rle.connectors import snowflake_leftovers as leftovers
-from rle.connectors import snowflake_scratch as scratch
-from rle.connectors.snowflake_errors import explain
-from rle.connectors.snowflake_session import Session, session
+from rle.connectors.snowflake import leftovers, scratch
+from rle.connectors.snowflake.errors import explain
+from rle.connectors.snowflake.session import Session, session
 from rle.errors import ConnectionError, StorageError
 from tests.snowflake.output_place import Place
 from tests.snowflake.warehouse import connector_to
@@ -262,8 +261,8 @@ def run_and_kill(place, names, folder, *, at="COUNT(*)", environment=os.environ)
             import os, signal, sys
             import pyarrow as pa
             from rle.connectors.base import NewTable
-            from rle.connectors.snowflake import SnowflakeConnector
-            from rle.connectors.snowflake_session import Session
+            from rle.connectors.snowflake.connector import SnowflakeConnector
+            from rle.connectors.snowflake.session import Session
 
             real = Session.execute
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from rle.connectors.base import NewTable
-from rle.connectors.snowflake_session import Session
+from rle.connectors.snowflake.session import Session
 from rle.errors import OutputExistsError, RLEError
 from tests.snowflake.output_place import PLAIN, Place
 from tests.snowflake.warehouse import connector_to

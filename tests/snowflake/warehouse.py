@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from rle.connectors.arrow import plain_schema
-from rle.connectors.snowflake import SnowflakeConnector
-from rle.connectors.snowflake_names import TableName
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.names import TableName
 from tests.connectors.warehouse import Warehouse
 
 if TYPE_CHECKING:

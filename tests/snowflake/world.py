@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rle.connectors import snowflake_results
 from rle.connectors.base import Chunk
-from rle.connectors.snowflake_names import TableName
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake import results as snowflake_results
+from rle.connectors.snowflake.names import TableName
+from rle.connectors.snowflake.session import session
 from tests.snowflake.warehouse import connector_to, new_schema
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from rle.connectors.snowflake import SnowflakeConnector
+    from rle.connectors.snowflake.connector import SnowflakeConnector
     from rle.testing.fake_snowflake import FakeSnowflake
 
 

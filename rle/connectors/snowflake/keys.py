@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rle.connectors import snowflake_names as names
 from rle.connectors.keys import DeclaredLink, TableKeys
 from rle.connectors.names import quote
-from rle.connectors.snowflake_names import TableName
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake import names
+from rle.connectors.snowflake.names import TableName
+from rle.connectors.snowflake.session import session
 from rle.errors import PermissionError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rle.connectors.snowflake import SnowflakeConnector
+    from rle.connectors.snowflake.connector import SnowflakeConnector
 
 Rows = list[dict[str, Any]]
 

@@ -6,17 +6,17 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from rle.connectors import snowflake_names as names
 from rle.connectors.names import quote
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake import names
+from rle.connectors.snowflake.session import session
 from rle.errors import NotSeenError, PermissionError, RLEError, UnknownNameError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rle.connectors.snowflake import SnowflakeConnector
-    from rle.connectors.snowflake_names import TableName
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.connector import SnowflakeConnector
+    from rle.connectors.snowflake.names import TableName
+    from rle.connectors.snowflake.session import Session
 
 MAX_SOURCES = 10_000
 """Names that `sources` returns at most: what one SHOW returns. `sources_in` returns all."""

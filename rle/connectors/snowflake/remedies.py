@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rle.connectors import snowflake_names as names
+from rle.connectors.snowflake import names
 
 if TYPE_CHECKING:
-    from rle.connectors.snowflake_names import TableName
+    from rle.connectors.snowflake.names import TableName
 
 _PART = r'(?:"(?:[^"\n]|"")+"|[A-Za-z_][\w$]*)'
 _NAME = re.compile(rf"{_PART}(?:\.{_PART}){{0,2}}")

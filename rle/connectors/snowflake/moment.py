@@ -6,16 +6,16 @@ import datetime as dt
 import logging
 from typing import TYPE_CHECKING
 
-from rle.connectors import snowflake_names as names
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake import names
+from rle.connectors.snowflake.session import session
 from rle.errors import ConnectionError, RLEError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rle.connectors.snowflake import SnowflakeConnector
-    from rle.connectors.snowflake_names import TableName
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.connector import SnowflakeConnector
+    from rle.connectors.snowflake.names import TableName
+    from rle.connectors.snowflake.session import Session
 
 _log = logging.getLogger(__name__)
 _warned: set[tuple[str | None, str | None]] = set()

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rle.connectors.names import quote
-from rle.connectors.snowflake_names import fold
+from rle.connectors.snowflake.names import fold
 from rle.errors import InternalError
 
 if TYPE_CHECKING:

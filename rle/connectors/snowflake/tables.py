@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from rle.connectors import snowflake_json, snowflake_types
-from rle.connectors import snowflake_names as names
 from rle.connectors.names import quote
-from rle.connectors.snowflake_moment import clause
+from rle.connectors.snowflake import json as snowflake_json
+from rle.connectors.snowflake import names
+from rle.connectors.snowflake import types as snowflake_types
+from rle.connectors.snowflake.moment import clause
 from rle.errors import ConnectionError, NotSeenError, RLEError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rle.connectors.snowflake_names import TableName
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.names import TableName
+    from rle.connectors.snowflake.session import Session
 
 _SNIFFED_CHARACTERS = 100_000
 # How a value is hashed whose type HASH does not take.

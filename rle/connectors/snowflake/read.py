@@ -14,23 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from rle.connectors import snowflake_moment as moments
-from rle.connectors import snowflake_names as names
-from rle.connectors import snowflake_ranges as ranges
-from rle.connectors import snowflake_results as results
-from rle.connectors import snowflake_tables as tables
 from rle.connectors.arrow import project
 from rle.connectors.base import CHUNK_ROWS, Chunk
 from rle.connectors.names import quote
-from rle.connectors.snowflake_session import session
-from rle.connectors.snowflake_types import type_named
+from rle.connectors.snowflake import moment as moments
+from rle.connectors.snowflake import names, ranges, results, tables
+from rle.connectors.snowflake.session import session
+from rle.connectors.snowflake.types import type_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rle.connectors.snowflake import SnowflakeConnector
-    from rle.connectors.snowflake_session import Session
-    from rle.connectors.snowflake_tables import Table
+    from rle.connectors.snowflake.connector import SnowflakeConnector
+    from rle.connectors.snowflake.session import Session
+    from rle.connectors.snowflake.tables import Table
 
 _TRIED_FROM = 4
 """Above so many chunks' worth of rows, it is first tried with half of that whether the server

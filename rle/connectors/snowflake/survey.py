@@ -6,10 +6,9 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from rle.connectors import snowflake_keys as keys
-from rle.connectors import snowflake_names as names
-from rle.connectors import snowflake_read as reading
 from rle.connectors.keys import TableKeys
+from rle.connectors.snowflake import keys, names
+from rle.connectors.snowflake import read as reading
 from rle.connectors.survey import Closed, Surveyed
 from rle.errors import ConnectionError, RLEError
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
-    from rle.connectors.snowflake import SnowflakeConnector
+    from rle.connectors.snowflake.connector import SnowflakeConnector
 
 AT_ONCE = 8
 """Statements under way at a time: as many as a warehouse runs by default."""

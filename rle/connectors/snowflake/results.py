@@ -9,10 +9,9 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rle.connectors import snowflake_driver as driver
-from rle.connectors import snowflake_types as types
-from rle.connectors.snowflake_errors import find, text_of
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake import driver, types
+from rle.connectors.snowflake.errors import find, text_of
+from rle.connectors.snowflake.session import session
 from rle.errors import ConnectionError, PermissionError, RLEError, ValidationError
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from rle.connectors.snowflake import SnowflakeConnector
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.connector import SnowflakeConnector
+    from rle.connectors.snowflake.session import Session
 
 ATTEMPTS = 3
 """How often one batch is fetched before reading fails. The driver tries each time for a while."""

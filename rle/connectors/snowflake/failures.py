@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rle.connectors import snowflake_remedies as remedies
+from rle.connectors.snowflake import remedies
 from rle.errors import (
     ConnectionError,
     DataError,
@@ -20,7 +20,7 @@ from rle.errors import (
 )
 
 if TYPE_CHECKING:
-    from rle.connectors.snowflake_remedies import Where
+    from rle.connectors.snowflake.remedies import Where
 
 Advice = str | Callable[[re.Match[str], "Where"], str]
 

@@ -7,14 +7,13 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from rle.connectors import snowflake_leftovers as leftovers
-from rle.connectors import snowflake_names as names
-from rle.connectors.snowflake_privileges import check_create, check_schema, held_by
-from rle.connectors.snowflake_publish import Draft, drop, is_there, kind_of, look_up, publish
-from rle.connectors.snowflake_regrant import carry_grants
-from rle.connectors.snowflake_scratch import scratch_folder
-from rle.connectors.snowflake_session import session
-from rle.connectors.snowflake_stage import Staged, fill, gather
+from rle.connectors.snowflake import leftovers, names
+from rle.connectors.snowflake.privileges import check_create, check_schema, held_by
+from rle.connectors.snowflake.publish import Draft, drop, is_there, kind_of, look_up, publish
+from rle.connectors.snowflake.regrant import carry_grants
+from rle.connectors.snowflake.scratch import scratch_folder
+from rle.connectors.snowflake.session import session
+from rle.connectors.snowflake.stage import Staged, fill, gather
 from rle.connectors.swap import taken
 from rle.errors import ConnectionError, OutputExistsError, PermissionError, RLEError
 
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from rle.connectors.base import NewTable
-    from rle.connectors.snowflake import SnowflakeConnector
-    from rle.connectors.snowflake_names import TableName
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.connector import SnowflakeConnector
+    from rle.connectors.snowflake.names import TableName
+    from rle.connectors.snowflake.session import Session
 
 log = logging.getLogger(__name__)
 

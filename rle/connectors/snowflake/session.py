@@ -13,19 +13,19 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from rle.connectors import snowflake_driver as driver
 from rle.connectors.names import quote
-from rle.connectors.snowflake_errors import explain, find, text_of
-from rle.connectors.snowflake_grants import role_name, warehouse_name
-from rle.connectors.snowflake_remedies import Where, identifier
+from rle.connectors.snowflake import driver
+from rle.connectors.snowflake.errors import explain, find, text_of
+from rle.connectors.snowflake.grants import role_name, warehouse_name
+from rle.connectors.snowflake.remedies import Where, identifier
 from rle.errors import ConnectionError, RLEError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from rle.connectors.snowflake_names import TableName
-    from rle.connectors.snowflake_settings import SnowflakeSettings
+    from rle.connectors.snowflake.names import TableName
+    from rle.connectors.snowflake.settings import SnowflakeSettings
 
 ATTEMPTS = 4
 """Times a statement that only reads is tried at most, while what stops it may pass."""

@@ -11,15 +11,15 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rle.connectors import snowflake_trust as trust
 from rle.connectors.credentials import AuthMethod
+from rle.connectors.snowflake import trust
 from rle.errors import ConnectionError, ValidationError
 from rle.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rle.connectors.snowflake_settings import SnowflakeSettings
+    from rle.connectors.snowflake.settings import SnowflakeSettings
 
 _MEMORY_POOL = "ARROW_DEFAULT_MEMORY_POOL"
 _TAG = "_rle_query_tag"  # on a connection that is somebody else's, so never closed by us

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from rle.connectors import snowflake_names as names
 from rle.connectors.names import quote
+from rle.connectors.snowflake import names
 from rle.errors import ValidationError
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ import pkgutil
 import traceback
 from typing import TYPE_CHECKING
 
-from rle.connectors import snowflake_remedies as remedies
 from rle.connectors.names import shown
-from rle.connectors.snowflake_failures import FAILURES, Failure
+from rle.connectors.snowflake import remedies
+from rle.connectors.snowflake.failures import FAILURES, Failure
 from rle.errors import ConnectionError, DataError, NotSeenError, RLEError, ValidationError
 
 if TYPE_CHECKING:
     import re
 
-    from rle.connectors.snowflake_remedies import Where
+    from rle.connectors.snowflake.remedies import Where
 
 _MAX_SAID = 20_000  # characters of an answer that are looked at: a server may send any number
 _ADDRESSED = ("warehouse_unreachable", "certificate", "not_snowflake")

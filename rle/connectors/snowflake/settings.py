@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from rle.connectors import snowflake_account, snowflake_secrets
 from rle.connectors.credentials import AuthMethod, Credentials, check_complete, fold_method
+from rle.connectors.snowflake import account as snowflake_account
+from rle.connectors.snowflake import secrets as snowflake_secrets
 from rle.errors import UnknownNameError, ValidationError
 from rle.values import Value
 

@@ -7,15 +7,15 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from rle.connectors.names import quote
-from rle.connectors.snowflake_privileges import name_parts
+from rle.connectors.snowflake.privileges import name_parts
 from rle.errors import ConnectionError, RLEError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rle.connectors.snowflake_names import TableName
-    from rle.connectors.snowflake_publish import Draft
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.names import TableName
+    from rle.connectors.snowflake.publish import Draft
+    from rle.connectors.snowflake.session import Session
 
 log = logging.getLogger(__name__)
 

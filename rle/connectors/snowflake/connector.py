@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from rle.connectors import snowflake_access as access
-from rle.connectors import snowflake_names as names
-from rle.connectors import snowflake_privileges as privileges
-from rle.connectors import snowflake_read as reading
-from rle.connectors import snowflake_write as writing
 from rle.connectors.base import CHUNK_ROWS, CanWrite, Chunk, Connector, NewTable
-from rle.connectors.snowflake_session import close_sessions
-from rle.connectors.snowflake_settings import SnowflakeSettings
+from rle.connectors.snowflake import access, names, privileges
+from rle.connectors.snowflake import read as reading
+from rle.connectors.snowflake import write as writing
+from rle.connectors.snowflake.session import close_sessions
+from rle.connectors.snowflake.settings import SnowflakeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -74,7 +72,7 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
 
     def at_one_moment(self, sources: Sequence[str]) -> tuple[Connector, str | None]:
         """Fix the moment by Snowflake's clock; see `Connector.at_one_moment`."""
-        from rle.connectors import snowflake_moment as moments
+        from rle.connectors.snowflake import moment as moments
 
         return moments.settle(self, sources)
 
@@ -88,13 +86,13 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
 
     def table_keys(self, source: str) -> TableKeys:
         """Return the keys that are declared for a table; see `Connector.table_keys`."""
-        from rle.connectors import snowflake_keys as keys
+        from rle.connectors.snowflake import keys
 
         return keys.table_keys(self, source)
 
     def survey(self, sources: Sequence[str], *, max_rows: int) -> Iterator[Surveyed | Closed]:
         """Ask for keys by schema and for samples in parallel; see `Connector.survey`."""
-        from rle.connectors import snowflake_survey as surveys
+        from rle.connectors.snowflake import survey as surveys
 
         return surveys.survey(self, sources, max_rows=max_rows)
 

@@ -7,12 +7,12 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from rle.connectors.snowflake_publish import ASIDE, drop, show_pattern
+from rle.connectors.snowflake.publish import ASIDE, drop, show_pattern
 from rle.errors import PermissionError
 
 if TYPE_CHECKING:
-    from rle.connectors.snowflake_names import TableName
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.names import TableName
+    from rle.connectors.snowflake.session import Session
 
 LEFTOVER_AGE = timedelta(hours=24)
 """Age from which a hidden table of the same user is one of a process that was killed."""

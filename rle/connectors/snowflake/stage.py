@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from rle.connectors.arrow import plain_batches, plain_schema
 from rle.connectors.names import quote
-from rle.connectors.snowflake_columns import Column, columns_of
-from rle.connectors.snowflake_scratch import disk_error
+from rle.connectors.snowflake.columns import Column, columns_of
+from rle.connectors.snowflake.scratch import disk_error
 from rle.errors import ConnectionError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rle.connectors.base import NewTable
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.session import Session
     from rle.errors import StorageError
 
 ROW_GROUP_ROWS = 131_072

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rle.connectors import snowflake_names as names
 from rle.connectors.names import quote
-from rle.connectors.snowflake_grants import grant, grants_for, warehouse_name
-from rle.connectors.snowflake_session import session
+from rle.connectors.snowflake import names
+from rle.connectors.snowflake.grants import grant, grants_for, warehouse_name
+from rle.connectors.snowflake.session import session
 from rle.errors import ConnectionError, NotSeenError, PermissionError, RLEError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rle.connectors.snowflake import SnowflakeConnector
-    from rle.connectors.snowflake_names import TableName
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.connector import SnowflakeConnector
+    from rle.connectors.snowflake.names import TableName
+    from rle.connectors.snowflake.session import Session
 
 MAX_ROLES = 200
 """Inherited roles that are looked at; a hierarchy with more is not verified to its end."""

@@ -14,8 +14,8 @@ from rle.errors import ConnectionError, NotSeenError, OutputExistsError, RLEErro
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rle.connectors.snowflake_names import TableName
-    from rle.connectors.snowflake_session import Session
+    from rle.connectors.snowflake.names import TableName
+    from rle.connectors.snowflake.session import Session
 
 log = logging.getLogger(__name__)
 

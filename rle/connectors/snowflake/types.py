@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from rle.connectors import snowflake_json
+from rle.connectors.snowflake import json as snowflake_json
 from rle.errors import DataError, InternalError
 
 if TYPE_CHECKING:

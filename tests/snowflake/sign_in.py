@@ -32,7 +32,7 @@ def place(server: FakeSnowflake, **changes: Any) -> dict[str, Any]:
         "port": server.port,
         "protocol": "http",
         "login_timeout_s": 8,
-        "network_timeout_s": 4,
+        "network_timeout_s": 20,
     }
     return {key: value for key, value in (found | changes).items() if value is not None}
 

@@ -188,7 +188,7 @@ def test_a_server_that_fails_once_is_asked_again(server: FakeSnowflake) -> None:
 
 
 def test_a_server_that_fails_for_ever_is_given_up(server: FakeSnowflake) -> None:
-    connector = by_password(server)
+    connector = by_password(server, network_timeout_s=4)
     ask(connector)
     server.fault("/queries", "http", times=10_000)
     begun = time.monotonic()

@@ -184,6 +184,7 @@ def test_a_token_that_expires_while_a_job_reads(shop, tmp_path, is_rotated):
 # What has changed since
 
 
+@pytest.mark.either_driver
 def test_a_column_of_another_type_is_told_by_the_job(shop, model):
     rows = shop.rows["TRANSACTIONS"]
     at = rows.column_names.index("AMOUNT")
@@ -203,6 +204,7 @@ def test_a_column_of_another_type_is_told_by_the_job(shop, model):
     assert shop.leftovers() == set()
 
 
+@pytest.mark.either_driver
 def test_a_column_of_another_type_than_declared_is_told_by_the_job(shop):
     connector = shop.connector()
     trainer, dataset = shop.trainer(connector), shop.dataset(connector)
@@ -214,6 +216,7 @@ def test_a_column_of_another_type_than_declared_is_told_by_the_job(shop):
     assert "AMOUNT" in error.message
 
 
+@pytest.mark.either_driver
 def test_a_column_that_was_dropped_is_told_by_the_job(shop, model):
     connector = shop.connector()
     trainer, dataset = shop.trainer(connector), shop.dataset(connector)
@@ -225,6 +228,7 @@ def test_a_column_that_was_dropped_is_told_by_the_job(shop, model):
     assert shop.leftovers() == set()
 
 
+@pytest.mark.either_driver
 def test_a_table_that_was_dropped_is_found_before_a_job_is_made(shop, on_engine):
     connector = shop.connector()
     trainer, dataset = shop.trainer(connector), shop.dataset(connector)
@@ -235,6 +239,7 @@ def test_a_table_that_was_dropped_is_found_before_a_job_is_made(shop, on_engine)
     assert num_jobs(on_engine) == before
 
 
+@pytest.mark.either_driver
 def test_a_grant_that_is_missing_is_named_before_a_job_is_made(shop, on_engine):
     connector = shop.connector()
     trainer, dataset = shop.trainer(connector), shop.dataset(connector)
@@ -246,6 +251,7 @@ def test_a_grant_that_is_missing_is_named_before_a_job_is_made(shop, on_engine):
     assert num_jobs(on_engine) == before
 
 
+@pytest.mark.either_driver
 @pytest.mark.parametrize("what", ["table", "grant"])
 def test_what_goes_while_a_job_begins_is_told_in_words(shop, what):
     connector = shop.connector()
@@ -298,6 +304,7 @@ def test_predictions_and_embeddings_are_replaced_when_asked_and_never_else(shop,
 # Secrets and ends
 
 
+@pytest.mark.either_driver
 def test_a_wrong_password_on_the_engine_is_told_by_the_job(shop, monkeypatch):
     monkeypatch.setenv(WRONG, shop.engine.secrets["wrong password"])
     connector = shop.connector(password_variable=WRONG)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,21 @@ def test_threads_that_wait_for_a_sign_in_do_not_repeat_a_wrong_password(
         with pytest.raises(ConnectionError, match="refuses the user name"):
             ask(connector)  # whoever asks later is not put off with what was
         assert proxy.paths.count("/session/v1/login-request") == 2
+
+
+def test_the_clearest_of_several_refused_sign_ins_is_told(
+    snowflake_server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter(["HTTP 503: Service Unavailable", "login timed out after 8s", "login timed out"])
+
+    def connect(*_: object, **__: object) -> None:
+        raise driver.errors()[0](next(said))
+
+    monkeypatch.setattr(driver, "connect", connect)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with pytest.raises(ConnectionError, match="server failed inside"):
+        ask(by_password(snowflake_server))
+    assert next(said, None) is None  # it was tried three times
 
 
 def test_a_private_session_is_never_another_one(snowflake_server: FakeSnowflake) -> None:

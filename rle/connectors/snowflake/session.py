@@ -236,18 +236,21 @@ class _Link:
 
     def _open(self) -> Any:
         begun = time.monotonic()
+        told: RLEError | None = None
         for pause in (*_LOGIN_PAUSES_S, None):
             try:
                 connection = driver.connect(self.settings, keep_alive=self.is_private)
                 break
             except driver.errors() as error:
                 found = find(text_of(error))
+                # What was said before the time was up tells more than that it was up.
+                if told is None or found is None or found[0].name != "warehouse_unreachable":
+                    told = explain(error, doing="signing in", where=_where(self, None))
                 # A wrong password is never tried twice: every one counts towards a lock.
                 late = time.monotonic() - begun >= self.settings.login_timeout_s
                 if late or pause is None or found is None or not found[0].is_worth_a_login:
-                    refused = explain(error, doing="signing in", where=_where(self, None))
-                    self._refused = copy.copy(refused)  # without what its stack holds on to
-                    raise refused from None
+                    self._refused = copy.copy(told)  # without what its stack holds on to
+                    raise told from None
                 time.sleep(pause)
         self._was_opened = True
         # Ours is to run before the driver's own, which complains of what it finds open.

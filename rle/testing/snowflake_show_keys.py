@@ -12,7 +12,7 @@ from snowflake_scope import Rows, in_scope, moment
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from snowflake_catalog import Table
     from snowflake_session import Session
@@ -28,39 +28,19 @@ _IMPORTED = ("created_on", "pk_database_name", "pk_schema_name", "pk_table_name"
 def primary(session: Session, match: re.Match[str]) -> Rows:
     """Return the rows of SHOW PRIMARY KEYS."""
     return _PRIMARY, [
-        {
-            "created_on": moment(table.created),
-            "database_name": name.database,
-            "schema_name": name.schema,
-            "table_name": name.table,
-            "column_name": column,
-            "key_sequence": str(position),
-            "constraint_name": table.primary_name,
-            "rely": "false",
-            "comment": None,
-        }
+        row
         for name, table in in_scope(session, match)
-        for position, column in enumerate(table.primary, 1)
+        for row in _columns(name, table, table.primary, table.primary_name)
     ]
 
 
 def unique(session: Session, match: re.Match[str]) -> Rows:
     """Return the rows of SHOW UNIQUE KEYS."""
     return _PRIMARY, [
-        {
-            "created_on": moment(table.created),
-            "database_name": name.database,
-            "schema_name": name.schema,
-            "table_name": name.table,
-            "column_name": column,
-            "key_sequence": str(position),
-            "constraint_name": f"UNIQUE_{number}",
-            "rely": "false",
-            "comment": None,
-        }
+        row
         for name, table in in_scope(session, match)
         for number, columns in enumerate(table.unique, 1)
-        for position, column in enumerate(columns, 1)
+        for row in _columns(name, table, columns, f"UNIQUE_{number}")
     ]
 
 
@@ -80,6 +60,23 @@ def exported(session: Session, match: re.Match[str]) -> Rows:
         for row in _links(session, name, table)
         if Name(row["pk_database_name"], row["pk_schema_name"], row["pk_table_name"]) in targets
     ]
+
+
+def _columns(
+    name: Name, table: Table, columns: Sequence[str], constraint: str
+) -> Iterator[dict[str, Any]]:
+    for position, column in enumerate(columns, 1):
+        yield {
+            "created_on": moment(table.created),
+            "database_name": name.database,
+            "schema_name": name.schema,
+            "table_name": name.table,
+            "column_name": column,
+            "key_sequence": str(position),
+            "constraint_name": constraint,
+            "rely": "false",
+            "comment": None,
+        }
 
 
 def _links(session: Session, name: Name, table: Table) -> Iterator[dict[str, Any]]:

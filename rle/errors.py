@@ -118,6 +118,8 @@ class ConnectionError(RLEError, builtins.ConnectionError):
 
     may_pass = True
     """Whether the same may succeed a little later, with nobody having done anything about it."""
+    is_of_statement = False
+    """Whether it is about one statement, and others may succeed all the same."""
 
 
 class PermissionError(RLEError, builtins.PermissionError):

@@ -16,7 +16,7 @@ from rle.errors import PermissionError, RLEError, UnknownNameError
 from rle.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -161,7 +161,9 @@ class Connector(Value, ABC):
         """
         return TableKeys()
 
-    def survey(self, sources: Sequence[str], *, max_rows: int) -> Iterator[Surveyed | Closed]:
+    def survey(
+        self, sources: Sequence[str], *, max_rows: int
+    ) -> Generator[Surveyed | Closed, None, None]:
         """Sample many sources and look up their keys; yields one after another, in order.
 
         A source that cannot be read stops nothing. Costs less than asking for each by itself.
@@ -169,9 +171,6 @@ class Connector(Value, ABC):
         Args:
             sources: Full names, as `sources` spells them.
             max_rows: Rows of each sample at most.
-
-        Raises:
-            ConnectionError: The warehouse cannot be reached.
         """
         for source in sources:
             try:

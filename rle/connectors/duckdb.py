@@ -23,7 +23,7 @@ from rle.connectors.survey import Closed, Surveyed
 from rle.errors import RLEError, UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 
 
 def _absolute(path: Any) -> Any:
@@ -129,7 +129,9 @@ class DuckDBConnector(Connector, CanWrite):
             keys = declared_keys(con, schema, name=lambda s, t: join(self.stem, s, t))
             return keys.get(table.casefold(), TableKeys())
 
-    def survey(self, sources: Sequence[str], *, max_rows: int) -> Iterator[Surveyed | Closed]:
+    def survey(
+        self, sources: Sequence[str], *, max_rows: int
+    ) -> Generator[Surveyed | Closed, None, None]:
         """Open the file once for all of them; see `Connector.survey`."""
         with self._open() as con:
             found = {(s.casefold(), t.casefold()): (s, t, k) for s, t, k in sql.list_tables(con)}

@@ -95,8 +95,8 @@ def _clean_records(make: Callable[..., logging.LogRecord]) -> Callable[..., logg
         record = make(*args, **kwargs)
         try:
             message = record.getMessage()
-        except (TypeError, ValueError):
-            return record  # whoever handles it says what is wrong
+        except Exception:  # noqa: BLE001 - an argument may raise anything
+            return record  # whoever handles it says what is wrong, and goes on
         if (clean := redact(message)) != message:
             record.msg, record.args = clean, ()
         if record.exc_info and record.exc_info[0] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -112,8 +113,10 @@ def _columns(connector: Connector, drafted: Sequence[_TableDraft]) -> dict[str, 
     for table in drafted:
         names.setdefault(table.source, []).append(table.name)
     found: dict[str, Columns] = {}
-    with progress_of_tables() as on_table:
-        surveyed = connector.survey(list(names), max_rows=SAMPLE_ROWS)
+    with (
+        progress_of_tables() as on_table,
+        closing(connector.survey(list(names), max_rows=SAMPLE_ROWS)) as surveyed,
+    ):
         for done, item in enumerate(surveyed, 1):
             if isinstance(item, Closed):
                 raise item.error

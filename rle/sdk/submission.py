@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from rle.errors import JobManagerError, OutputExistsError, UnknownNameError
+from rle.errors import JobManagerError, OutputExistsError, UnknownNameError, ValidationError
 from rle.inference.export import PREDICTIONS, identity
 from rle.jobs.request import PredictWork, TrainInferenceWork
 from rle.runs.trained import check_run_id
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _PREDICT = {"predict", "train_inference"}
 _PATIENCE_S = 1.0
 _KNOWN = 1000
+_NOT_THE_PLACE = {
+    *("engine_name", "read_at", "query_tag", "role", "warehouse"),
+    *("login_timeout_s", "network_timeout_s", "statement_timeout_s"),
+}
 _RUNS = "SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'"
 _NEWEST = f"{_RUNS} ORDER BY start_time DESC LIMIT {_KNOWN}"
 _MODELS = "SELECT name FROM registered_models"
@@ -54,12 +58,12 @@ def check_unclaimed(work: Work, jobs: Jobs, connector: Connector | None) -> None
             continue
         try:
             other = jobs.request(job.job_id).work
-        except JobManagerError:  # only the laptop that sent it has it
+        except (JobManagerError, ValidationError):  # its sender alone has it, or can read it
             continue
         if wanted is not None and _table_of(other, None) == wanted:
             raise OutputExistsError(
                 f"Output alias {output.output_alias!r} is that of job {job.job_id}, which is "
-                f"{job.status} and will make the same tables. Choose another alias, cancel that "
+                f"{job.status} and is to make the same tables. Choose another alias, cancel that "
                 "job, or pass overwrite_results=True to replace what it makes."
             )
 
@@ -132,4 +136,9 @@ def _table_of(work: Work, connector: Connector | None) -> tuple[object, ...] | N
         connector = work.config.connector
     elif isinstance(work, PredictWork) and work.request.dataset is not None:
         connector = work.request.dataset.connector
-    return None if connector is None else (connector, table)
+    return None if connector is None else (_warehouse(connector), table)
+
+
+def _warehouse(connector: Connector) -> str:
+    """Return what is the same for all connectors to one place, however they read there."""
+    return connector.model_dump_json(exclude=_NOT_THE_PLACE)

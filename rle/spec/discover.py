@@ -8,6 +8,7 @@ draft, and so does what was not declared. Time columns are never set.
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -158,20 +159,20 @@ def _describe(
 ) -> dict[str, _Found]:
     found: dict[str, _Found] = {}
     closed: Closed | None = None
-    surveyed = connector.survey(list(names), max_rows=SAMPLE_ROWS)
-    for done, item in enumerate(surveyed, 1):
-        if isinstance(item, Closed):  # a table closed to us, or a view over a table that is gone
-            closed = item
-            why = f"left out, for it cannot be read: {item.error}"
-            result.notes.append(Note(item.source, why))
-        else:
-            name = names[item.source]
-            columns = Columns(connector, item.source, table=name, sample=item.sample)
-            found[item.source] = _Found(name, item.source, columns, item.keys)
-            result.samples[name] = item.sample.select(
-                [c for c, of in columns.arrow.items() if key_dtype(of) in _KEY_DTYPES]
-            )
-        on_table(done, len(names))
+    with closing(connector.survey(list(names), max_rows=SAMPLE_ROWS)) as surveyed:
+        for done, item in enumerate(surveyed, 1):
+            if isinstance(item, Closed):  # closed to us, or a view over a table that is gone
+                closed = item
+                why = f"left out, for it cannot be read: {item.error}"
+                result.notes.append(Note(item.source, why))
+            else:
+                name = names[item.source]
+                columns = Columns(connector, item.source, table=name, sample=item.sample)
+                found[item.source] = _Found(name, item.source, columns, item.keys)
+                result.samples[name] = item.sample.select(
+                    [c for c, of in columns.arrow.items() if key_dtype(of) in _KEY_DTYPES]
+                )
+            on_table(done, len(names))
     if closed is not None and not found:
         raise closed.error
     return found

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rle.spec.discover import Note, link_to
-from rle.spec.infer import SAMPLE_ROWS, key_dtype
+from rle.spec.infer import key_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -182,8 +182,8 @@ def _check(
     if not candidates:
         return
     name = target.draft.name
-    is_whole = target.rows.num_rows < SAMPLE_ROWS
-    num_rows = target.rows.num_rows if is_whole else connector.num_rows(target.draft.source)
+    num_rows = connector.num_rows(target.draft.source)
+    is_whole = target.rows.num_rows == num_rows  # a sample may be shorter than it was asked for
     if num_rows > MAX_KEY_ROWS:
         for found in candidates:
             text = (

@@ -51,6 +51,8 @@ def test_all_that_is_printed_or_logged_from_now_on_is_redacted(
         assert sys.stdout is stream
         print("printed tiger7tiger")  # noqa: T201
         logger.warning("logged %s, %d", "tiger7tiger", 1)
+        monkeypatch.setattr(logging, "raiseExceptions", False)
+        logger.warning("%(what)s", {"other": 1})  # whose fault it is, and nobody else's
         try:
             raise KeyError("raised tiger7tiger")
         except KeyError:

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rle import OutputConfig
+from rle import OutputConfig, SnowflakeConnector
 from rle.engines.keeper_state import KeeperState, write_state
 from rle.engines.record import EngineRecord, EngineSettings, EngineState
 from rle.engines.store import EngineStore
 from rle.errors import JobManagerError, OutputExistsError, UnknownNameError, ValidationError
 from rle.runs.folders import home
 from rle.runs.tracking import connect
+from rle.sdk import submission
 from rle.sdk.engine_jobs import jobs_on
 from rle.sdk.trainer import Trainer
 from tests.sdk.fake_jobs import RUN_ID, FakeJobs, completed
@@ -68,15 +69,33 @@ def test_an_alias_that_nobody_will_take_is_free(trainer, jobs, db, tmp_path):
     assert len(jobs.requests) == 7
 
 
-def test_a_job_whose_request_is_elsewhere_is_in_nobodys_way(trainer, jobs, db, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        JobManagerError("The request was not kept.", "no_request"),
+        ValidationError("There is no connector of kind 'oracle'."),
+    ],
+)
+def test_a_job_whose_request_is_elsewhere_is_in_nobodys_way(trainer, jobs, db, monkeypatch, error):
     trainer.fit_predict("may", db.dataset(), db.output)
 
     def elsewhere(job_id):
-        raise JobManagerError("The request was not kept.", "no_request")
+        raise error
 
     monkeypatch.setattr(jobs, "request", elsewhere)
     trainer.fit_predict("may", db.dataset(), db.output)
     assert len(jobs.requests) == 2
+
+
+def test_connectors_that_read_in_other_ways_write_to_the_same_tables():
+    def place(**settings):
+        connector = SnowflakeConnector(
+            account="ACME", user="ANNA", password_variable="PASSWORD_OF_ANNA", **settings
+        )
+        return submission._warehouse(connector)
+
+    assert place(query_tag="a", statement_timeout_s=5) == place(query_tag="b", read_at=None)
+    assert place() != place(host="elsewhere.example")
 
 
 def test_a_run_that_is_not_there_is_known_where_runs_are_kept_here(local, jobs, db):

@@ -7,11 +7,13 @@ import pytest
 
 import rle
 from rle.connectors.keys import DeclaredLink, TableKeys
-from rle.connectors.snowflake import access
+from rle.connectors.snowflake import access, survey
 from rle.connectors.snowflake import keys as snowflake_keys
 from rle.connectors.snowflake.connector import SnowflakeConnector
+from rle.connectors.snowflake.errors import explain
 from rle.connectors.snowflake.keys import read_keys
-from rle.errors import ConnectionError, UnknownNameError
+from rle.connectors.snowflake.session import Session
+from rle.errors import ConnectionError, UnknownNameError, ValidationError
 
 DATE = "2026-03-01 09:30:00.000 -0800"
 
@@ -172,8 +174,9 @@ def test_a_draft_costs_three_statements_a_table_and_few_beside(account, snowflak
     draft = rle.Dataset.from_schema(account, "shop.keys")
     assert len(draft.tables) == 4
     ran = [q["sql"] for q in snowflake_server.queries() if q["id"] not in before]
-    # Objects, three kinds of keys; of each table its columns, its size and a sample.
-    assert len(ran) == 4 + 3 * 4, ran
+    # Objects, three kinds of keys; of each table its columns, its size and a sample. Its size is
+    # asked for once more where an undeclared link seems to lead to it.
+    assert len(ran) == 4 + 3 * 4 + 2, ran
 
 
 @pytest.mark.snowflake
@@ -181,6 +184,36 @@ def test_what_is_no_fault_of_a_table_ends_the_search_at_once(account, snowflake_
     snowflake_server.add_warehouse("WH", is_suspended=True, quota_is_used=True)
     with pytest.raises(ConnectionError, match="credits are used up"):
         rle.Dataset.from_schema(account, "shop.keys")
+
+
+@pytest.mark.snowflake
+def test_a_table_that_takes_too_long_is_left_out_and_said(account, monkeypatch):
+    sample = survey.reading.sample
+
+    def slow(connector, source, **options):
+        if not source.endswith(".ORDERS"):
+            return sample(connector, source, **options)
+        said = "000630 (57014): Statement reached its statement timeout of 5 seconds"
+        raise explain(RuntimeError(said), doing=f"reading {source}")
+
+    monkeypatch.setattr(survey.reading, "sample", slow)
+    draft = rle.Dataset.from_schema(account, "shop.keys")
+    assert "orders" not in [table.name for table in draft.tables]
+    assert any("took longer than it may" in note for note in draft.notes)
+
+
+@pytest.mark.snowflake
+def test_keys_of_a_schema_that_are_not_told_are_asked_for_by_table(account, monkeypatch):
+    whole = [(item.source, item.keys) for item in account.survey(KEYED, max_rows=10)]
+    rows = Session.rows
+
+    def refuse(self, sql, *params):
+        if "KEYS IN SCHEMA" in sql:
+            raise ValidationError("Unsupported feature.")
+        return rows(self, sql, *params)
+
+    monkeypatch.setattr(Session, "rows", refuse)
+    assert [(item.source, item.keys) for item in account.survey(KEYED, max_rows=10)] == whole
 
 
 ODD = """

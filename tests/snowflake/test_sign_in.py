@@ -119,6 +119,35 @@ except Exception as error:
     assert snowflake_server.password not in done
 
 
+def test_a_profile_without_its_keys_passphrase_is_told(
+    snowflake_server: FakeSnowflake, tmp_path: Path
+) -> None:
+    file, _ = make_key(tmp_path, encrypted=True)
+    (tmp_path / "connections.toml").write_text(
+        f"""
+        [work]
+        account = "{snowflake_server.account}"
+        user = "{snowflake_server.user}"
+        authenticator = "SNOWFLAKE_JWT"
+        private_key_file = "{file}"
+        host = "{snowflake_server.host}"
+        port = {snowflake_server.port}
+        protocol = "http"
+        """
+    )
+    (tmp_path / "connections.toml").chmod(0o600)
+    code = """
+from rle.connectors.snowflake.connector import SnowflakeConnector
+from tests.snowflake.sign_in import ask
+try:
+    ask(SnowflakeConnector(connection_name="work", warehouse="WH"))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    said = run(code, SNOWFLAKE_HOME=str(tmp_path))
+    assert "private key" in said.lower()
+
+
 def test_by_the_session_of_a_notebook(
     snowflake_server: FakeSnowflake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

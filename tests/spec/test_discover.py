@@ -143,3 +143,18 @@ def test_a_huge_table_is_not_looked_through(make, monkeypatch):
     assert not any(found.column == "customerId" for found in suggestions)
     assert any("customerId is named like customers.id" in note.text for note in notes)
     assert any("50 rows" in note.text for note in notes)
+
+
+def test_a_table_whose_rows_were_deleted_in_part_is_looked_through_whole(make):
+    connector = make("""
+        CREATE TABLE customers (id INTEGER PRIMARY KEY);
+        INSERT INTO customers SELECT * FROM range(40_000);
+        DELETE FROM customers WHERE id % 2 = 1;
+        CREATE TABLE orders (order_id INTEGER PRIMARY KEY, customer_id INTEGER);
+        INSERT INTO orders SELECT i, 2 * (i % 20_000) FROM range(30_000) AS r (i);
+    """)
+    suggestions, notes = look(connector)
+    assert [str(found).partition(":")[0] for found in suggestions] == [
+        "link orders.customer_id -> customers.id"
+    ]
+    assert notes == []

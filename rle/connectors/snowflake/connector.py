@@ -12,7 +12,7 @@ from rle.connectors.snowflake.session import close_sessions
 from rle.connectors.snowflake.settings import SnowflakeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -90,7 +90,9 @@ class SnowflakeConnector(SnowflakeSettings, Connector, CanWrite):
 
         return keys.table_keys(self, source)
 
-    def survey(self, sources: Sequence[str], *, max_rows: int) -> Iterator[Surveyed | Closed]:
+    def survey(
+        self, sources: Sequence[str], *, max_rows: int
+    ) -> Generator[Surveyed | Closed, None, None]:
         """Ask for keys by schema and for samples in parallel; see `Connector.survey`."""
         from rle.connectors.snowflake import survey as surveys
 

@@ -157,6 +157,11 @@ def _understood() -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        if "private key" in str(error):  # of a profile, which generation 4 reads
+            raise ValidationError(
+                "The private key of the profile cannot be read: its passphrase "
+                "(private_key_file_pwd) is missing, or is given for a key that has none."
+            ) from None
         odd = f"Invalid Snowflake response. {type(error).__name__} in the driver."
         raise load().errors.InterfaceError(odd) from None
 

@@ -96,6 +96,7 @@ def explain(error: BaseException, *, doing: str, where: Where | None = None) -> 
     made = failure.error(told + _who(where, getattr(error, "sfqid", None)))
     if isinstance(made, ConnectionError):
         made.may_pass = failure.may_pass
+        made.is_of_statement = failure.is_of_statement
     return made
 
 

@@ -47,6 +47,8 @@ class Failure:
     """Whether other software says the like, so that it counts from Snowflake's driver alone."""
     is_passing: bool = False
     """Whether it may be gone in a moment: signing in, and reading, are tried again."""
+    is_of_statement: bool = False
+    """Whether it is about one statement, such as its length, and others may succeed."""
     compiled: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -260,12 +262,14 @@ FAILURES = (
         "STATEMENT_TIMEOUT_IN_SECONDS; or take a larger warehouse, or fewer columns.",
         pattern=r"reached its (?:statement|queued|warehouse)[\w ]*timeout|" + _coded("000630"),
         rank=2,
+        is_of_statement=True,
     ),
     Failure(
         "cancelled",
         means="Somebody cancelled the statement.",
         advice="Submit again.",
         pattern=_coded("000604") + "|SQL execution cancell?ed",
+        is_of_statement=True,
     ),
     Failure(
         "name_taken",

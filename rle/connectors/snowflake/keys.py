@@ -9,7 +9,7 @@ from rle.connectors.names import quote
 from rle.connectors.snowflake import names
 from rle.connectors.snowflake.names import TableName
 from rle.connectors.snowflake.session import session
-from rle.errors import PermissionError, UnknownNameError
+from rle.errors import ConnectionError, PermissionError, RLEError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,16 +53,24 @@ def schema_keys(
         schema: Exact name of the schema.
 
     Returns:
-        Keys by table, without the tables that have none; None where there are more than Snowflake
-        tells at a time, so that each table is to be asked for by itself.
+        Keys by table, without the tables that have none; None where Snowflake does not tell, or
+        has more than it tells at a time, so that each table is to be asked for by itself.
+
+    Raises:
+        ConnectionError: Snowflake cannot be asked.
     """
     where = f"{quote(database)}.{quote(schema)}"
     shown = names.write((database, schema))
     with session(connector, doing=f"reading the keys of {shown}") as opened:
-        found = [
-            opened.rows(f"SHOW {kind} KEYS IN SCHEMA {where}")
-            for kind in ("PRIMARY", "UNIQUE", "IMPORTED")
-        ]
+        try:
+            found = [
+                opened.rows(f"SHOW {kind} KEYS IN SCHEMA {where}")
+                for kind in ("PRIMARY", "UNIQUE", "IMPORTED")
+            ]
+        except ConnectionError:
+            raise
+        except RLEError:
+            return None
     if any(len(rows) >= MAX_SHOWN for rows in found):
         return None
     by_table: dict[TableName, tuple[Rows, Rows, Rows]] = {}

@@ -167,6 +167,8 @@ def _once(session: Session, sql: str, is_done: Callable[[], bool]) -> None:
         try:
             session.execute(sql)
         except RLEError as error:
+            if isinstance(error, ConnectionError) and not error.may_pass:
+                raise  # looking it up would sign in again, and every wrong password counts
             if is_done():
                 return
             if pause is None or not isinstance(error, ConnectionError):

@@ -3,7 +3,7 @@
 A long table is one SELECT of the columns that are needed. Snowflake cuts its result into batches
 and keeps it for a day; a chunk names the query and its batches, and whoever reads the chunk fetches
 them through a session of its own. Where the server hands out a result in one piece, the table is
-read in ranges of a column instead (see `snowflake_ranges`). A short table is one chunk, whose
+read in ranges of a column instead (see `ranges`). A short table is one chunk, whose
 SELECT runs where the chunk is read.
 """
 

@@ -1,7 +1,4 @@
-"""Sessions with Snowflake: opened late, one per process and account, tagged, renewed and closed.
-
-The only place that imports Snowflake's driver.
-"""
+"""Sessions with Snowflake: opened late, one per process and account, tagged, renewed and closed."""
 
 from __future__ import annotations
 

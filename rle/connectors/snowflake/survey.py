@@ -13,7 +13,7 @@ from rle.connectors.survey import Closed, Surveyed
 from rle.errors import ConnectionError, RLEError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from concurrent.futures import Future
 
     from rle.connectors.snowflake.connector import SnowflakeConnector
@@ -24,11 +24,11 @@ AT_ONCE = 8
 
 def survey(
     connector: SnowflakeConnector, sources: Sequence[str], *, max_rows: int
-) -> Iterator[Surveyed | Closed]:
+) -> Generator[Surveyed | Closed, None, None]:
     """Sample many sources and look up their keys; see `Connector.survey`.
 
     Keys are asked for by schema, in three statements that need no warehouse; each table then costs
-    the three of its sample.
+    those of its sample.
 
     Raises:
         ConnectionError: Snowflake cannot be asked at all, or has no warehouse to run a query on.
@@ -42,9 +42,9 @@ def survey(
         try:
             sample = reading.sample(connector, source, columns=None, max_rows=max_rows)
             own = keys.table_keys(connector, source) if known is None else known.get(name)
-        except ConnectionError:
-            raise  # nothing that this table can help
         except RLEError as error:
+            if isinstance(error, ConnectionError) and not error.is_of_statement:
+                raise  # nothing that this table can help
             return Closed(source, error)
         return Surveyed(source, sample, own or TableKeys())
 
@@ -58,4 +58,5 @@ def survey(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Ctrl-C does not wait for what runs: a query may take hours.
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -88,7 +88,7 @@ def to_arrow(described: Mapping[str, Any]) -> pa.DataType:
 
     Returns:
         The type by the table above. A string for ARRAY and VARIANT, whose values decide: see
-        `snowflake_json.kind_of`.
+        `rle.connectors.snowflake.json.kind_of`.
     """
     name, inside = _parts(described)
     numbers = [int(number) for number in re.findall(r"\d+", inside)]

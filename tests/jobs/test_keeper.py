@@ -181,6 +181,7 @@ def test_a_dead_head_is_started_again(engine):
 def test_with_its_keeper_an_engine_dies_and_can_be_resumed(engine):
     before = engine.processes()
     os.kill(before[0].pid, signal.SIGKILL)
+    wait_until(lambda: not living(before[:1]))  # a large process takes a moment to die
     assert engine.status.state is EngineState.SUSPENDED
     assert "resume" in engine.status.not_ready("hasty")
     wait_until(lambda: not living(before))
@@ -192,6 +193,7 @@ def test_with_its_keeper_an_engine_dies_and_can_be_resumed(engine):
 def test_what_a_dead_keeper_left_is_ended_by_the_next(engine):
     before = engine.processes()
     os.kill(before[0].pid, signal.SIGKILL)
+    wait_until(lambda: not living(before[:1]))  # a large process takes a moment to die
     engine.resume()
     assert living(before) == []
 
